@@ -1,0 +1,43 @@
+"""Crux: which blocks of a language model its behaviour turns on, and how far that can be believed.
+
+``import cruxlm as crux`` is light: torch and transformers are loaded by the first call that needs
+them.
+"""
+
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cruxlm.models.load import load_model as load_model
+    from cruxlm.results.scan import Scan as Scan
+    from cruxlm.results.scores import Scores as Scores
+    from cruxlm.results.selection import Selection as Selection
+    from cruxlm.runtime.errors import CruxError as CruxError
+    from cruxlm.workflows.scan import scan as scan
+
+_PUBLIC = {
+    "CruxError": "cruxlm.runtime.errors",
+    "Scan": "cruxlm.results.scan",
+    "Scores": "cruxlm.results.scores",
+    "Selection": "cruxlm.results.selection",
+    "load_model": "cruxlm.models.load",
+    "scan": "cruxlm.workflows.scan",
+}
+
+__all__ = ["CruxError", "Scan", "Scores", "Selection", "load_model", "scan"]
+
+try:
+    __version__ = version("cruxlm")
+except PackageNotFoundError:  # a source tree that was never installed
+    __version__ = "0+unknown"
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PUBLIC:
+        return getattr(import_module(_PUBLIC[name]), name)
+    raise AttributeError(f"module 'cruxlm' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

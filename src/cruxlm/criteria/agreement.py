@@ -1,0 +1,101 @@
+"""Do scores agree: with depth, with each other, with a network that learned nothing?"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from scipy.stats import hypergeom
+
+from cruxlm.criteria.select import select
+from cruxlm.numerics.ranks import (
+    FEWEST_CENTRES,
+    Association,
+    association,
+    depth,
+    explained_by_depth,
+    spearman,
+)
+from cruxlm.results.scores import Scores
+from cruxlm.results.selection import Selection
+
+LEVEL = 0.05
+"""Share of circular shifts below which two curves are said to agree beyond depth."""
+
+
+def depth_agreement(scores: Scores) -> dict[str, float | None]:
+    """How far a ruler would give the same ranking.
+
+    Spearman with the block's index and with its distance to the nearer end, and the share of the
+    rank variance that both explain together. Over the blocks that have a value.
+    """
+    defined = np.isfinite(scores.values)
+    if not defined.any():
+        return {"index": None, "end_distance": None, "explained": None}
+    values, measures = scores.values[defined], depth(len(scores.values))[defined]
+    return {
+        "index": spearman(values, measures[:, 0]),
+        "end_distance": spearman(values, measures[:, 1]),
+        "explained": explained_by_depth(values),
+    }
+
+
+def verdict(found: Association) -> str:
+    """What may be said of two curves: calibrated for smooth, depth-correlated null curves."""
+    if found.layers < FEWEST_CENTRES:
+        return "too few blocks to say"
+    if found.p is None or found.partial is None:
+        return "not distinguishable from depth"
+    return "beyond depth" if found.p <= LEVEL and found.partial > 0 else "not distinguishable from depth"
+
+
+def pair_agreement(a: Scores, b: Scores) -> dict[str, Any]:
+    """Rank agreement of two scores over the same blocks, plain and given depth, with a verdict.
+
+    Blocks that either scored with fewer neighbours are left out: their values are of another kind.
+    """
+    left, right = a.values.copy(), b.values.copy()
+    left[list(a.incomplete)] = np.nan
+    right[list(b.incomplete)] = np.nan
+    found = association(left, right)
+    return {
+        "a": a.label,
+        "b": b.label,
+        "rho": found.rho,
+        "partial": found.partial,
+        "p": found.p,
+        "blocks": found.layers,
+        "verdict": verdict(found),
+    }
+
+
+def selected_across(scores: Mapping[str, Scores], chosen: Selection) -> list[dict[str, Any]]:
+    """The same rule on the same criterion and preset for every probe: does it choose the same?"""
+    primary = scores[chosen.criterion]
+    rows = []
+    for label, other in scores.items():
+        if (other.criterion, other.preset) != (primary.criterion, primary.preset):
+            continue
+        again = select(other, chosen.rule, ends=chosen.ends)
+        rows.append({"probe": other.probe, "label": label, **overlap(chosen, again)})
+    return rows
+
+
+def overlap(chosen: Selection, other: Selection) -> dict[str, Any]:
+    """Shared blocks of two selections, what chance would share, and the chance of so many.
+
+    Chance draws as many blocks at random from the admissible ones (hypergeometric).
+    """
+    shared = len(set(chosen.blocks) & set(other.blocks))
+    total, k, m = len(chosen.admissible), len(chosen.blocks), len(other.blocks)
+    return {
+        "blocks": list(other.blocks),
+        "shared": shared,
+        "expected": k * m / total,
+        "p": float(hypergeom.sf(shared - 1, total, k, m)),
+    }
+
+
+def control_agreement(scores: Scores, control: Scores, chosen: Selection) -> dict[str, Any]:
+    """What a control model's scores have in common with these: the curve, and the selection."""
+    again = select(control, chosen.rule, ends=chosen.ends)
+    return {**pair_agreement(scores, control), **overlap(chosen, again)}

@@ -1,0 +1,1 @@
+"""Models: load, find the blocks, watch what passes through them."""

@@ -1,0 +1,234 @@
+"""A hub id, a folder or a live model to a model whose blocks are found and whose weights are sound."""
+
+import copy
+import hashlib
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from torch import nn
+
+from cruxlm.models.checkpoint import check_folder, folder_sha256
+from cruxlm.models.locate import BlockStack, find_blocks, text_config
+from cruxlm.runtime.errors import MissingExtraError, ModelError, OptionError, did_you_mean
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+SAMPLED_VALUES = 64
+"""Values of each tensor that go into a live model's content hash."""
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model that is ready to be scanned."""
+
+    name: str
+    """The hub id or folder as it was given, or the live model's own name."""
+    module: nn.Module
+    """The model."""
+    tokenizer: Any
+    """Its tokenizer, or None."""
+    blocks: BlockStack
+    """Its blocks."""
+    identity: dict[str, str]
+    """``revision`` (hub) or ``sha256`` (content), for the provenance."""
+
+    @property
+    def context(self) -> int | None:
+        """Most tokens that one prompt may have; None when nothing says."""
+        config = text_config(self.module)
+        limits = [
+            getattr(config, name, None)
+            for name in ("max_position_embeddings", "n_positions", "max_seq_len", "max_length_seq")
+        ]
+        limits.append(getattr(self.tokenizer, "model_max_length", None))
+        # Tokenizers without a limit say 1e30.
+        known = [int(limit) for limit in limits if isinstance(limit, int) and 0 < limit < 1 << 30]
+        return min(known, default=None)
+
+    @property
+    def dtype(self) -> str:
+        """The dtype that the blocks compute in."""
+        return str(next(self.blocks.modules[0].parameters()).dtype).removeprefix("torch.")
+
+    @property
+    def device(self) -> str:
+        """The kind of device that the first block is on."""
+        return next(self.blocks.modules[0].parameters()).device.type
+
+    @property
+    def attention(self) -> str | None:
+        """The attention implementation in use."""
+        return getattr(text_config(self.module), "_attn_implementation", None)
+
+    def parameters_per_block(self) -> list[int]:
+        """Number of weights in each block."""
+        return [sum(p.numel() for p in block.parameters()) for block in self.blocks.modules]
+
+
+def load_model(
+    source: Any,
+    *,
+    tokenizer: Any = None,
+    dtype: str | None = None,
+    device: str | None = None,
+    revision: str | None = None,
+    trust_remote_code: bool = False,
+    allow_pickle: bool = False,
+) -> LoadedModel:
+    """Load a model by hub id or folder, or take a live one as it is.
+
+    On a CPU the dtype is float32 whatever the checkpoint's, on a GPU the checkpoint's, unless
+    ``dtype`` says otherwise. ``device`` is ``cpu``, ``cuda``, ``mps`` or ``auto`` (split over what
+    there is; needs accelerate). Raises ``ModelError`` when the model cannot be read, has no blocks
+    that can be found, or has a weight that is not finite.
+    """
+    if isinstance(source, LoadedModel):
+        return source
+    if isinstance(source, nn.Module):
+        stack = find_blocks(source)
+        _check_weights(source, stack)
+        name = getattr(text_config(source), "_name_or_path", "") or type(source).__name__
+        identity = {"sha256": _module_sha256(source)}
+        return LoadedModel(name, source, tokenizer, stack, identity)
+    name = str(source)
+    folder = Path(name)
+    local = folder.is_dir()
+    if not local and (folder.exists() or name.startswith((".", "/", "~")) or name.count("/") > 1):
+        raise ModelError(f"{name} is not a model folder")
+    if local:
+        check_folder(folder, allow_pickle=allow_pickle)
+    options = {"revision": revision, "trust_remote_code": trust_remote_code}
+    with _transformers_errors(name):
+        config = transformers.AutoConfig.from_pretrained(name, **options)
+        model = _build(name, config, dtype, device, allow_pickle, options)
+        if tokenizer is None:
+            tokenizer = _tokenizer(name, options)
+    stack = find_blocks(model)
+    _check_weights(model, stack)
+    commit = getattr(model.config, "_commit_hash", None)
+    identity = {"sha256": folder_sha256(folder)} if local else {"revision": str(commit)}
+    return LoadedModel(name, model, tokenizer, stack, identity)
+
+
+def untrained(model: LoadedModel, seed: int) -> LoadedModel:
+    """The same architecture freshly initialised from ``seed``: the control for what training did."""
+    module = model.module
+    if not isinstance(module, transformers.PreTrainedModel):
+        raise ModelError(f"cannot initialise a {type(module).__name__} anew: it has no configuration")
+    parameter = next(model.blocks.modules[0].parameters())
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        config = copy.deepcopy(module.config)
+        fresh = type(module)(config).to(device=parameter.device, dtype=parameter.dtype)
+    fresh.eval()
+    identity = {**model.identity, "untrained_seed": str(seed)}
+    return LoadedModel(model.name, fresh, model.tokenizer, find_blocks(fresh), identity)
+
+
+def _build(
+    name: str,
+    config: Any,
+    dtype: str | None,
+    device: str | None,
+    allow_pickle: bool,
+    options: dict[str, Any],
+) -> nn.Module:
+    if dtype is not None and dtype not in DTYPES:
+        raise OptionError(f"there is no dtype {dtype!r}: {did_you_mean(dtype, DTYPES)}")
+    target = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        kind = "cpu" if target == "auto" else torch.device(target).type
+    except RuntimeError as error:
+        raise OptionError(f"there is no device {target!r}: use cpu, cuda, mps or auto") from error
+    wanted: Any = DTYPES[dtype] if dtype else ("auto" if kind != "cpu" else torch.float32)
+    loading: dict[str, Any] = {"dtype": wanted, "output_loading_info": True, **options}
+    # weights_only reading is what transformers does with a pickle; safetensors never get that far.
+    loading["use_safetensors"] = None if allow_pickle else True
+    if target == "auto":
+        if not _importable("accelerate"):
+            raise MissingExtraError("--device auto needs accelerate: pip install 'cruxlm[accelerate]'")
+        loading["device_map"] = "auto"
+    model, report = _class_named_by(config).from_pretrained(name, config=config, **loading)
+    absent = sorted(report["missing_keys"])
+    blocks = find_blocks(model)
+    in_blocks = [key for key in absent if key.startswith(f"{blocks.path}.")]
+    if in_blocks:
+        raise ModelError(
+            f"{name} lacks {len(in_blocks)} tensors of its blocks ({in_blocks[0]} first): "
+            "weights and configuration do not belong together"
+        )
+    model.eval()
+    return model if target == "auto" else model.to(target)  # type: ignore[no-any-return]
+
+
+def _class_named_by(config: Any) -> Any:
+    """The class that the configuration names, else the causal or the plain automatic class."""
+    names = getattr(config, "architectures", None) or []
+    found = [getattr(transformers, str(name), None) for name in names]
+    if found and found[0] is not None and not getattr(config, "auto_map", None):
+        return found[0]
+    if type(config) in transformers.AutoModelForCausalLM._model_mapping:
+        return transformers.AutoModelForCausalLM
+    if "AutoModelForCausalLM" in (getattr(config, "auto_map", None) or {}):
+        return transformers.AutoModelForCausalLM
+    return transformers.AutoModel
+
+
+def _tokenizer(name: str, options: dict[str, Any]) -> Any:
+    try:
+        return transformers.AutoTokenizer.from_pretrained(name, **options)
+    except (OSError, ValueError, KeyError, TypeError, ImportError, AttributeError):
+        return None  # data-free probes need none; a text probe says that it is missing
+
+
+@contextmanager
+def _transformers_errors(name: str) -> Iterator[None]:
+    """Turn what transformers raises for an unusable model into one line."""
+    levels = {key: logging.getLogger(key).level for key in ("transformers", "huggingface_hub")}
+    for key in levels:
+        logging.getLogger(key).setLevel(logging.CRITICAL)
+    try:
+        yield
+    except (OSError, ValueError, RuntimeError, KeyError, ImportError) as error:
+        line = next((text for text in str(error).splitlines() if text.strip()), type(error).__name__)
+        raise ModelError(f"cannot load {name}: {line.strip()}") from error
+    finally:
+        for key, level in levels.items():
+            logging.getLogger(key).setLevel(level)
+
+
+def _check_weights(model: nn.Module, stack: BlockStack) -> None:
+    """Refuse weights that are not finite, naming the tensor and, inside one, the block."""
+    for name, tensor in model.named_parameters():
+        if tensor.device.type == "meta" or not tensor.is_floating_point():
+            continue
+        # A sum is one pass without a mask; it can overflow where no entry is infinite, so look twice.
+        if not torch.isfinite(tensor.detach().sum(dtype=torch.float32)) and not bool(
+            torch.isfinite(tensor).all()
+        ):
+            rest = name.removeprefix(f"{stack.path}.")
+            where = f"block {rest.split('.')[0]}, tensor " if rest != name else "tensor "
+            raise ModelError(f"weights that are not finite in {where}{name}: the checkpoint is damaged")
+
+
+def _module_sha256(model: nn.Module) -> str:
+    """Content hash of a live model: names, shapes and evenly spaced values of its parameters."""
+    digest = hashlib.sha256()
+    for name, tensor in model.named_parameters():
+        digest.update(f"{name}:{tuple(tensor.shape)}:{tensor.dtype}".encode())
+        if tensor.device.type != "meta":
+            flat = tensor.detach().flatten()
+            values = flat[:: max(1, len(flat) // SAMPLED_VALUES)][:SAMPLED_VALUES]
+            digest.update(values.float().cpu().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _importable(name: str) -> bool:
+    from importlib.util import find_spec
+
+    return find_spec(name) is not None

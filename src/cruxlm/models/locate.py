@@ -1,0 +1,99 @@
+"""Find a model's stack of blocks by its length and its place, never by the name of a class."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from cruxlm.runtime.errors import ModelError
+
+
+@dataclass(frozen=True)
+class BlockStack:
+    """The blocks of one text tower and the module that runs them."""
+
+    path: str
+    """Path of the list, such as ``model.layers``."""
+    modules: tuple[nn.Module, ...]
+    """The blocks, in order."""
+    tower: nn.Module
+    """The smallest model that holds the blocks and takes token ids."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Module path of each block."""
+        return tuple(f"{self.path}.{index}" for index in range(len(self.modules)))
+
+
+def text_config(model: nn.Module) -> Any:
+    """The configuration of the text tower; None for a module that has no configuration."""
+    config = getattr(model, "config", None)
+    return config.get_text_config() if hasattr(config, "get_text_config") else config
+
+
+def find_blocks(model: nn.Module) -> BlockStack:
+    """The decoder's list of blocks (of an encoder-decoder: the encoder's).
+
+    The list whose length the text configuration names, that lies in no other list, inside the tower
+    whose own configuration that is. So a vision tower of the same depth is passed over, and so is a
+    list of experts with as many members as there are blocks.
+    """
+    config = text_config(model)
+    depth = getattr(config, "num_hidden_layers", None)
+    lists = [(path, module) for path, module in model.named_modules() if _is_stack(module)]
+    outer = [
+        (path, module)
+        for path, module in lists
+        if not any(path.startswith(f"{other}.") for other, _ in lists)
+    ]
+    # A configuration may count layers that are built elsewhere (a multi-token prediction head, a
+    # shared layer); without one, the longest list is the stack.
+    fits = [pair for pair in outer if depth is None or len(pair[1]) == depth]
+    if not fits:
+        found = ", ".join(f"{path} ({len(module)})" for path, module in outer) or "none"
+        raise ModelError(
+            f"no list of {depth} blocks in {type(model).__name__}; lists of modules found: {found}"
+        )
+    if depth is None:
+        longest = max(len(module) for _, module in fits)
+        fits = [pair for pair in fits if len(pair[1]) == longest]
+    inside = [pair for pair in fits if _belongs(model, pair[0], config)]
+    path, stack = (inside or fits)[0]
+    return BlockStack(path, tuple(stack), _tower(model, path))
+
+
+def _is_stack(module: nn.Module) -> bool:
+    return isinstance(module, nn.ModuleList) and len(module) > 0
+
+
+def _ancestors(model: nn.Module, path: str) -> list[nn.Module]:
+    """The modules that hold ``path``, nearest first, the model itself last."""
+    parts = path.split(".")[:-1]
+    chain = [model]
+    for part in parts:
+        chain.append(chain[-1].get_submodule(part))
+    return chain[::-1]
+
+
+def _belongs(model: nn.Module, path: str, config: Any) -> bool:
+    """Whether the nearest module with a configuration has the text tower's."""
+    for module in _ancestors(model, path):
+        own = getattr(module, "config", None)
+        if own is not None:
+            # Encoders of an encoder-decoder hold a copy of the configuration, so compare kinds.
+            return own is config or type(own) is type(config)
+    return True
+
+
+def _tower(model: nn.Module, path: str) -> nn.Module:
+    """The nearest module above the list that embeds tokens itself."""
+    for module in _ancestors(model, path):
+        embeds = getattr(module, "get_input_embeddings", None)
+        if embeds is not None and module is not model:
+            try:
+                inner = embeds()
+            except (NotImplementedError, AttributeError):
+                continue
+            if isinstance(inner, nn.Module):
+                return module
+    return model

@@ -1,0 +1,1 @@
+"""Similarity, resampling and rank statistics on plain tensors; nothing here knows of models."""

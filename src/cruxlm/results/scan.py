@@ -1,0 +1,202 @@
+"""A scan: every score, the selection made from them, and where it all came from."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from cruxlm.results.scores import Scores
+from cruxlm.results.selection import Selection
+from cruxlm.runtime.errors import OptionError, ResultError, did_you_mean
+
+FORMAT = "crux.scan/1"
+JSON_NAME, TENSORS_NAME, REPORT_NAME = "scan.json", "scan.safetensors", "report.html"
+
+
+@dataclass(frozen=True, repr=False)
+class Scan:
+    """What ``crux.scan`` returns. Printed it is a table, in a notebook a picture."""
+
+    model: str
+    """The model as it was named."""
+    blocks: tuple[str, ...]
+    """Module path of each block."""
+    parameters: tuple[int, ...]
+    """Number of weights in each block."""
+    probes: Mapping[str, Mapping[str, Any]]
+    """What each probe was: n, ids_sha256, pooling, template, left_out, groups."""
+    scores: Mapping[str, Scores]
+    """The scores by label, the first one the primary."""
+    selection: Selection
+    """The selection from the primary scores."""
+    selections: tuple[Selection, ...]
+    """The same with and without the end blocks."""
+    agreement: Mapping[str, Any]
+    """With depth, between criteria and probes, with the control."""
+    finding: str
+    """One or two sentences: what was found and how sure it is."""
+    provenance: Mapping[str, Any]
+    """Versions, model content, dtype, device, seed: equal for equal runs."""
+    run: Mapping[str, Any]
+    """What differs between equal runs: seconds, memory, date."""
+    controls: Mapping[str, Mapping[str, Scores]] = field(default_factory=dict)
+    """The same scores of control models, by control and label."""
+
+    def __getitem__(self, label: str) -> Scores:
+        """The scores of a label; ``OptionError`` with a hint when there are none."""
+        try:
+            return self.scores[label]
+        except KeyError:
+            hint = did_you_mean(label, self.scores)
+            raise OptionError(f"this scan has no scores {label!r}: {hint}") from None
+
+    @property
+    def primary(self) -> Scores:
+        """The scores that the selection was made from."""
+        return self[self.selection.criterion]
+
+    def select(
+        self,
+        k: int | None = None,
+        *,
+        by: str | None = None,
+        rule: str | None = None,
+        ends: str = "skip",
+    ) -> Selection:
+        """Choose blocks again: ``k`` highest, or by a rule (``window:4``, ``peaks:3``, ``share:25%``)."""
+        from cruxlm.criteria.select import select
+
+        if k is not None and rule is not None:
+            raise OptionError("give k or a rule, not both")
+        scores = self[by or self.selection.criterion]
+        chosen = f"top:{k}" if k is not None else rule
+        return select(scores, chosen, ends=ends, parameters=self.parameters)
+
+    def to_json(self) -> dict[str, Any]:
+        """The scan as plain data; arrays of more than one dimension are kept beside it."""
+        return {
+            "format": FORMAT,
+            "model": self.model,
+            "blocks": list(self.blocks),
+            "parameters": list(self.parameters),
+            "probes": {name: dict(probe) for name, probe in self.probes.items()},
+            "criteria": {label: scores.to_json() for label, scores in self.scores.items()},
+            "controls": {
+                control: {label: scores.to_json() for label, scores in held.items()}
+                for control, held in self.controls.items()
+            },
+            "selection": self.selection.to_json(),
+            "selections": [selection.to_json() for selection in self.selections],
+            "agreement": dict(self.agreement),
+            "finding": self.finding,
+            "provenance": dict(self.provenance),
+            "run": dict(self.run),
+        }
+
+    def files(self) -> dict[str, bytes]:
+        """The bytes of every file that ``save`` writes, by name."""
+        from safetensors.numpy import save
+
+        from cruxlm.report.scan_page import scan_page
+
+        text = json.dumps(self.to_json(), indent=1, allow_nan=False, ensure_ascii=False)
+        tensors: dict[str, np.ndarray] = {}
+        held = [("", self.scores), *((f"{name}/", part) for name, part in self.controls.items())]
+        for prefix, part in held:
+            for label, scores in part.items():
+                arrays = dict(scores.tensors)
+                if scores.halves is not None:
+                    arrays["halves"] = scores.halves
+                for name, array in arrays.items():
+                    tensors[f"{prefix}{label}.{name}"] = np.ascontiguousarray(array)
+        return {
+            JSON_NAME: (text + "\n").encode("utf-8", "backslashreplace"),
+            TENSORS_NAME: save(tensors),
+            REPORT_NAME: scan_page(self).encode("utf-8", "backslashreplace"),
+        }
+
+    def save(self, folder: str | Path) -> Path:
+        """Write ``scan.json``, ``scan.safetensors`` and ``report.html``; all of them or none."""
+        from cruxlm.runtime.files import check_writable, write_all
+
+        target = Path(folder)
+        check_writable(target)
+        write_all(target, self.files())
+        return target
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Scan":
+        """Read a saved scan from its folder or its ``scan.json``; ``ResultError`` when damaged."""
+        source = Path(path)
+        source = source / JSON_NAME if source.is_dir() else source
+        try:
+            record = json.loads(source.read_text("utf-8"))
+        except FileNotFoundError as error:
+            raise ResultError(f"there is no scan at {source}") from error
+        except (OSError, ValueError, RecursionError) as error:
+            raise ResultError(f"{source} is damaged: {error}") from error
+        if not isinstance(record, dict) or record.get("format") != FORMAT:
+            raise ResultError(f"{source} is not a scan of format {FORMAT}")
+        tensors = _tensors(source.with_name(TENSORS_NAME))
+        try:
+            return cls(
+                model=record["model"],
+                blocks=tuple(record["blocks"]),
+                parameters=tuple(record["parameters"]),
+                probes=record["probes"],
+                scores=_scores(record["criteria"], tensors, ""),
+                selection=Selection.from_json(record["selection"]),
+                selections=tuple(map(Selection.from_json, record["selections"])),
+                agreement=record["agreement"],
+                finding=record["finding"],
+                provenance=record["provenance"],
+                run=record["run"],
+                controls={
+                    name: _scores(held, tensors, f"{name}/")
+                    for name, held in record.get("controls", {}).items()
+                },
+            )
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ResultError(f"{source} is damaged: {type(error).__name__} {error}") from error
+        except ResultError as error:
+            raise ResultError(f"{source} is damaged: {error}") from error
+
+    def __repr__(self) -> str:
+        """The table, as it is in the terminal but without colour."""
+        from cruxlm.report.scan_table import scan_table_text
+
+        return scan_table_text(self)
+
+    def _repr_html_(self) -> str:
+        from cruxlm.report.scan_page import scan_page
+
+        # An iframe keeps the page's style from the notebook's.
+        from html import escape
+
+        return f'<iframe srcdoc="{escape(scan_page(self))}" width="100%" height="640"></iframe>'
+
+
+def _scores(records: Any, tensors: Mapping[str, np.ndarray], prefix: str) -> dict[str, Scores]:
+    found = {}
+    for label, record in records.items():
+        start = f"{prefix}{label}."
+        own = {name[len(start) :]: a for name, a in tensors.items() if name.startswith(start)}
+        found[label] = Scores.from_json(label, record, own)
+    return found
+
+
+def _tensors(path: Path) -> dict[str, Float[np.ndarray, "..."]]:
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    if not path.exists():
+        return {}
+    try:
+        found: dict[str, np.ndarray] = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise ResultError(f"{path} is damaged: {error}") from error
+    return found

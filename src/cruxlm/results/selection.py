@@ -1,0 +1,41 @@
+"""Blocks chosen from scores, with the reason for each."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from cruxlm.runtime.errors import ResultError
+
+
+@dataclass(frozen=True)
+class Selection:
+    """A choice of blocks. Never empty; ties go to the lower block and are said."""
+
+    criterion: str
+    """Label of the scores that it was made from."""
+    blocks: tuple[int, ...]
+    """The blocks, ascending."""
+    reasons: tuple[str, ...]
+    """Why each is in, in the order of ``blocks``."""
+    rule: str
+    """The rule, such as ``top:5``."""
+    ends: str
+    """``skip``: blocks scored with fewer neighbours were not admitted; ``keep``: all were."""
+    admissible: tuple[int, ...]
+    """The blocks that could have been chosen."""
+    frequency: tuple[float, ...] | None
+    """For each block of the model, the share of half-samples that select it; None without any."""
+    ties: tuple[int, ...] = ()
+    """Blocks that score exactly like the last one chosen and were left out for their place."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data."""
+        record = asdict(self)
+        return {name: list(v) if isinstance(v, tuple) else v for name, v in record.items()}
+
+    @classmethod
+    def from_json(cls, record: Any) -> "Selection":
+        """Read back what ``to_json`` wrote."""
+        try:
+            return cls(**{n: tuple(v) if isinstance(v, list) else v for n, v in record.items()})
+        except (TypeError, AttributeError) as error:
+            raise ResultError(f"a selection is damaged: {error}") from error
