@@ -88,14 +88,15 @@ def overlap(chosen: Selection, other: Selection) -> dict[str, Any]:
     shared = len(set(chosen.blocks) & set(other.blocks))
     total, k, m = len(chosen.admissible), len(chosen.blocks), len(other.blocks)
     return {
-        "blocks": list(other.blocks),
+        "selected": list(other.blocks),
         "shared": shared,
-        "expected": k * m / total,
-        "p": float(hypergeom.sf(shared - 1, total, k, m)),
+        "shared_by_chance": k * m / total,
+        "shared_p": float(hypergeom.sf(shared - 1, total, k, m)),
     }
 
 
 def control_agreement(scores: Scores, control: Scores, chosen: Selection) -> dict[str, Any]:
     """What a control model's scores have in common with these: the curve, and the selection."""
     again = select(control, chosen.rule, ends=chosen.ends)
-    return {**pair_agreement(scores, control), **overlap(chosen, again)}
+    pair = pair_agreement(scores, control)
+    return {**{k: v for k, v in pair.items() if k not in ("a", "b")}, **overlap(chosen, again)}

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from cruxlm.numerics.ranks import FEWEST_CENTRES
 from cruxlm.results.scores import Scores
 from cruxlm.results.selection import Selection
 
@@ -36,8 +37,8 @@ def finding(
     if others:
         least = min(others, key=lambda row: (row["shared"], str(row["probe"])))
         parts.append(
-            f"Of {_plural(len(chosen.blocks), 'block')}, {least['shared']} are also chosen on probe "
-            f"{least['probe']} (by chance {least['expected']:.1f})."
+            f"Probe {least['probe']} chooses {least['shared']} of the same {len(chosen.blocks)} "
+            f"(by chance {least['shared_by_chance']:.1f})."
         )
     control = agreement["controls"].get("untrained", {}).get(scores.label)
     if control is None:
@@ -53,15 +54,19 @@ def _steadiness(chosen: Selection) -> str:
     steady = sum(chosen.frequency[block] >= STEADY for block in chosen.blocks)
     if steady == len(chosen.blocks):
         return f", {'each' if steady > 1 else 'it'} in at least {STEADY:.0%} of half-samples"
-    return f"; {steady} of these {len(chosen.blocks)} are in at least {STEADY:.0%} of half-samples"
+    verb = "is" if steady == 1 else "are"
+    return f"; {steady} of them {verb} in at least {STEADY:.0%} of half-samples"
 
 
 def _control(control: dict[str, Any], k: int) -> str:
     rho = control["rho"]
-    numbers = (
-        f"it shares {control['shared']} of {k} blocks, by chance {control['expected']:.1f}"
-        + ("" if rho is None else f"; rho {rho:.2f}")
-    )
+    numbers = f"{control['shared']} of {k} blocks shared, {control['shared_by_chance']:.1f} by chance"
+    numbers += "" if rho is None else f", rho {rho:.2f}"
+    if control["blocks"] < FEWEST_CENTRES:
+        return (
+            f"Against an untrained network ({numbers}) {control['blocks']} comparable blocks are "
+            "too few to say what training added."
+        )
     if rho is not None and rho >= ALIKE:
         return (
             f"An untrained network ranks the blocks alike ({numbers}): "
@@ -74,7 +79,3 @@ def _listed(blocks: tuple[int, ...]) -> str:
     if len(blocks) == 1:
         return f"block {blocks[0]}"
     return f"blocks {', '.join(map(str, blocks[:-1]))} and {blocks[-1]}"
-
-
-def _plural(count: int, noun: str) -> str:
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

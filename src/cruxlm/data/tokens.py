@@ -176,7 +176,7 @@ def _data_free(
                 position = 0
             drawn = choices[position : position + length]
             position += length
-        yield (*before, *drawn, *after), probe.prompts[index % len(contents)]
+        yield (*before, *drawn, *after), Prompt(probe.name, None, None)
 
 
 def _frame(

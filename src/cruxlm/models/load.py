@@ -12,6 +12,7 @@ from typing import Any
 import torch
 import transformers
 from torch import nn
+from transformers.utils import logging as hf_logging
 
 from cruxlm.models.checkpoint import check_folder, folder_sha256
 from cruxlm.models.locate import BlockStack, find_blocks, text_config
@@ -103,7 +104,7 @@ def load_model(
     if local:
         check_folder(folder, allow_pickle=allow_pickle)
     options = {"revision": revision, "trust_remote_code": trust_remote_code}
-    with _transformers_errors(name):
+    with _speaking_for_transformers(name):
         config = transformers.AutoConfig.from_pretrained(name, **options)
         model = _build(name, config, dtype, device, allow_pickle, options)
         if tokenizer is None:
@@ -187,11 +188,13 @@ def _tokenizer(name: str, options: dict[str, Any]) -> Any:
 
 
 @contextmanager
-def _transformers_errors(name: str) -> Iterator[None]:
-    """Turn what transformers raises for an unusable model into one line."""
+def _speaking_for_transformers(name: str) -> Iterator[None]:
+    """Quiet transformers, and turn what it raises for an unusable model into one line."""
     levels = {key: logging.getLogger(key).level for key in ("transformers", "huggingface_hub")}
     for key in levels:
         logging.getLogger(key).setLevel(logging.CRITICAL)
+    bar = hf_logging.is_progress_bar_enabled()
+    hf_logging.disable_progress_bar()
     try:
         yield
     except (OSError, ValueError, RuntimeError, KeyError, ImportError) as error:
@@ -200,6 +203,8 @@ def _transformers_errors(name: str) -> Iterator[None]:
     finally:
         for key, level in levels.items():
             logging.getLogger(key).setLevel(level)
+        if bar:
+            hf_logging.enable_progress_bar()
 
 
 def _check_weights(model: nn.Module, stack: BlockStack) -> None:

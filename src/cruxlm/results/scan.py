@@ -165,26 +165,55 @@ class Scan:
         except ResultError as error:
             raise ResultError(f"{source} is damaged: {error}") from error
 
-    def __repr__(self) -> str:
-        """The table, as it is in the terminal but without colour."""
-        from cruxlm.report.scan_table import scan_table_text
+    def table(self) -> Any:
+        """The scan as a rich table: a bar for each block, its uncertainty, the selected ones marked."""
+        from cruxlm.charts.table import block_table
 
-        return scan_table_text(self)
+        primary = self.primary
+        others = {
+            label: scores.values
+            for label, scores in self.scores.items()
+            if label != primary.label and scores.probe == primary.probe
+        }
+        return block_table(
+            primary.label,
+            primary.values,
+            primary.halfwidth,
+            selected=self.selection.blocks,
+            incomplete=primary.incomplete,
+            frequency=self.selection.frequency,
+            others=others,
+        )
+
+    def __repr__(self) -> str:
+        """The table of the terminal, without colour."""
+        from cruxlm.charts.table import as_text
+
+        return as_text(self.table(), self.finding)
 
     def _repr_html_(self) -> str:
-        from cruxlm.report.scan_page import scan_page
+        from cruxlm.charts.curve import curve_chart
+        from cruxlm.charts.svg import COLOURS, STYLE, text
 
-        # An iframe keeps the page's style from the notebook's.
-        from html import escape
-
-        return f'<iframe srcdoc="{escape(scan_page(self))}" width="100%" height="640"></iframe>'
+        primary = self.primary
+        chart = curve_chart(
+            primary.values,
+            primary.halfwidth,
+            label=primary.label,
+            selected=self.selection.blocks,
+            incomplete=primary.incomplete,
+        )
+        style = f".crux{{{COLOURS};max-width:560px}}{STYLE}"
+        return f'<style>{style}</style><div class="crux"><p>{text(self.finding)}</p>{chart}</div>'
 
 
 def _scores(records: Any, tensors: Mapping[str, np.ndarray], prefix: str) -> dict[str, Scores]:
     found = {}
     for label, record in records.items():
         start = f"{prefix}{label}."
-        own = {name[len(start) :]: a for name, a in tensors.items() if name.startswith(start)}
+        # A probe's name may hold dots: what follows the label is one word.
+        named = {n.removeprefix(start): a for n, a in tensors.items() if n.startswith(start)}
+        own = {name: array for name, array in named.items() if "." not in name}
         found[label] = Scores.from_json(label, record, own)
     return found
 

@@ -53,6 +53,12 @@ class Scores:
         """Units that were scored with fewer neighbours than the others."""
         return tuple(self.evidence.get("incomplete", ()))
 
+    @property
+    def halfwidth(self) -> Float[np.ndarray, " units"] | None:
+        """Half the width of each 95 % interval; None without standard errors."""
+        factor = self.evidence.get("interval95")
+        return None if self.stderr is None or factor is None else self.stderr * float(factor)
+
     def to_json(self) -> dict[str, Any]:
         """Plain data, null for what is undefined."""
         return {

@@ -1,8 +1,7 @@
 """Scan: from a model and a probe to scores, a selection, and how far to believe them."""
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -16,24 +15,23 @@ from cruxlm.criteria.agreement import (
     pair_agreement,
     selected_across,
 )
-from cruxlm.criteria.descriptor import Criterion, Measured
+from cruxlm.criteria.descriptor import Criterion, Measured, Outcome
 from cruxlm.criteria.finding import finding
 from cruxlm.criteria.select import default_rule, parse_rule, select
-from cruxlm.data.probes import Probe, load_probe
-from cruxlm.data.tokens import FEWEST, Template, TokenisedProbe, tokenise
-from cruxlm.models.batches import PaddingSide, Pooling, batches, chosen_positions
-from cruxlm.models.capture import capture
+from cruxlm.data.probes import BUILTIN, Probe, load_probe
+from cruxlm.data.rows import READERS
+from cruxlm.data.tokens import FEWEST, Template, TokenisedProbe
+from cruxlm.models.batches import PaddingSide, Pooling
 from cruxlm.models.load import LoadedModel, load_model, untrained
-from cruxlm.models.locate import text_config
-from cruxlm.numerics.outliers import variance_between
-from cruxlm.numerics.resampling import deal
-from cruxlm.numerics.states import PooledStates, StatesAccumulator
+from cruxlm.numerics.resampling import interval_halfwidth
 from cruxlm.results.scan import Scan
 from cruxlm.results.scores import Scores
+from cruxlm.results.selection import Selection
 from cruxlm.runtime.environment import package_versions, peak_memory_mib
 from cruxlm.runtime.errors import OptionError
 from cruxlm.runtime.progress import Tick, progress
 from cruxlm.testbed.shipped import default_model
+from cruxlm.workflows.measure import Reading, measure, tokenised
 
 DEFAULT_CRITERIA = ("dynamics", "block_influence", "angular_distance")
 DEFAULT_PROBE = "builtin"
@@ -47,19 +45,8 @@ CriterionSpec = str | tuple[str, Mapping[str, Any]]
 ProbeSpec = str | Path | Probe | Iterable[str]
 
 
-@dataclass(frozen=True)
-class _Settings:
-    """What stays the same for every model and probe of one scan."""
-
-    requests: tuple[tuple[str, Criterion, str, dict[str, Any]], ...]
-    n: int
-    pooling: Pooling
-    tokens: int
-    template: Template
-    within_groups: bool
-    batch_size: int
-    padding: PaddingSide
-    seed: int
+Request = tuple[str, Criterion, str, dict[str, Any]]
+"""Label, criterion, preset and options."""
 
 
 def scan(
@@ -99,12 +86,17 @@ def scan(
     Raises ``CruxError`` for anything outside Crux that is wrong.
     """
     started = time.perf_counter()
-    settings = _Settings(
-        _requests(criteria), _count(n, "n", FEWEST), _one_of(pooling, ("last", "mean", "all"), "pooling"),
-        _count(tokens, "tokens", FEWEST), _one_of(template, ("auto", "chat", "raw"), "template"),
-        within_groups, _count(batch_size, "batch_size", 1),
-        _one_of(padding, ("right", "left"), "padding"), _count(seed, "seed", 0),
-    )  # fmt: skip
+    requests = _requests(criteria)
+    reading = Reading(
+        n=_count(n, "n", FEWEST),
+        pooling=_one_of(pooling, ("last", "mean", "all"), "pooling"),
+        tokens=_count(tokens, "tokens", FEWEST),
+        template=_one_of(template, ("auto", "chat", "raw"), "template"),
+        within_groups=within_groups,
+        batch_size=_count(batch_size, "batch_size", 1),
+        padding=_one_of(padding, ("right", "left"), "padding"),
+        seed=_count(seed, "seed", 0),
+    )
     if control is not None:
         _one_of(control, CONTROLS, "control")
     if select_by is not None:
@@ -119,15 +111,15 @@ def scan(
         trust_remote_code=trust_remote_code,
         allow_pickle=allow_pickle,
     )
-    read = _tokenised(probes, loaded, settings)
+    read = tokenised(probes, loaded, reading)
     passes = 1 if control is None else 2
     total = passes * sum(len(tokenised.prompts) for tokenised in read)
     with progress("scanning", total, show=show_progress) as tick:
-        scores, probe_records = _scores(loaded, read, settings, tick)
+        scores, probe_records = _scores(loaded, read, requests, reading, tick)
         controls: dict[str, dict[str, Scores]] = {}
         if control is not None:
-            fresh = untrained(loaded, settings.seed)
-            controls[control], _ = _scores(fresh, read, settings, tick)
+            fresh = untrained(loaded, reading.seed)
+            controls[control], _ = _scores(fresh, read, requests, reading, tick)
 
     primary = next(iter(scores.values()))
     parameters = loaded.parameters_per_block()
@@ -154,7 +146,7 @@ def scan(
             "dtype": loaded.dtype,
             "device": loaded.device,
             "attention": loaded.attention,
-            "seed": settings.seed,
+            "seed": reading.seed,
             "within_groups": within_groups,
             "control": control,
         },
@@ -162,20 +154,46 @@ def scan(
             "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
             "seconds": time.perf_counter() - started,
             "peak_memory_mib": peak_memory_mib(),
-            "batch_size": settings.batch_size,
-            "padding": settings.padding,
+            "batch_size": reading.batch_size,
+            "padding": reading.padding,
             "threads": torch.get_num_threads(),
         },
         controls=controls,
     )
 
 
+def plan_scan(
+    model: Any = None,
+    *,
+    criteria: Sequence[CriterionSpec] | str = DEFAULT_CRITERIA,
+    probe: ProbeSpec | Sequence[ProbeSpec] = DEFAULT_PROBE,
+    field: str | None = None,
+    n: int = DEFAULT_N,
+    template: Template = "auto",
+    **loading: Any,
+) -> list[str]:
+    """What a scan would do, a line each, having loaded and checked all that it needs."""
+    requests = _requests(criteria)
+    loaded = load_model(default_model() if model is None else model, **loading)
+    reading = Reading(n, "last", 0, template, False, 1, "right", 0)
+    lines = [f"model {loaded.name}: {len(loaded.blocks.modules)} blocks at {loaded.blocks.path}"]
+    for read in tokenised(_probes(probe, field), loaded, reading):
+        size = sum(map(len, read.prompts))
+        left = ", ".join(f"{count} {why}" for why, count in read.left_out.items()) or "none"
+        lines.append(
+            f"probe {read.name}: {len(read.prompts)} prompts ({read.template}), {size} tokens; "
+            f"left out: {left}"
+        )
+    lines += [f"score {label}: {options}" for label, _, _, options in requests]
+    return lines
+
+
 def _requests(
     criteria: Sequence[CriterionSpec] | str,
-) -> tuple[tuple[str, Criterion, str, dict[str, Any]], ...]:
+) -> tuple[Request, ...]:
     """(label, criterion, preset, options) of everything asked for, in order, without repetition."""
     wanted = [criteria] if isinstance(criteria, str) else list(criteria)
-    found: dict[str, tuple[str, Criterion, str, dict[str, Any]]] = {}
+    found: dict[str, Request] = {}
     for item in wanted:
         text, changes = (item, {}) if isinstance(item, str) else item
         name, _, preset = text.partition(":")
@@ -213,181 +231,69 @@ def _probes(probe: ProbeSpec | Sequence[ProbeSpec], field: str | None) -> list[P
 
 
 def _names_probe(spec: str) -> bool:
-    from cruxlm.data.probes import BUILTIN
-    from cruxlm.data.rows import READERS
-
     return spec in BUILTIN or Path(spec).suffix.lower() in READERS
 
 
-def _tokenised(
-    probes: Sequence[Probe], model: LoadedModel, settings: _Settings
-) -> list[TokenisedProbe]:
-    vocabulary = getattr(text_config(model.module), "vocab_size", None)
-    return [
-        tokenise(
-            probe,
-            model.tokenizer,
-            n=settings.n,
-            template=settings.template,
-            context=model.context,
-            vocabulary=vocabulary,
-            seed=settings.seed,
-        )
-        for probe in probes
-    ]
-
-
 def _scores(
-    model: LoadedModel, probes: Sequence[TokenisedProbe], settings: _Settings, tick: Tick
+    model: LoadedModel,
+    probes: Sequence[TokenisedProbe],
+    requests: Sequence[Request],
+    reading: Reading,
+    tick: Tick,
 ) -> tuple[dict[str, Scores], dict[str, dict[str, Any]]]:
     """Scores by label and a record a probe, for one model."""
     scores: dict[str, Scores] = {}
     records: dict[str, dict[str, Any]] = {}
     for number, probe in enumerate(probes):
-        measured, record = _measure(model, probe, settings, tick)
+        measured, record = measure(model, probe, reading, tick)
         records[probe.name] = record
-        for label, criterion, preset, options in settings.requests:
+        for label, criterion, preset, options in requests:
             full = label if number == 0 else f"{label}@{probe.name}"
-            scores[full] = _scored(
-                full, criterion, preset, options, model, probe.name, measured, settings
+            outcome = criterion.score(measured, **options)
+            scores[full] = Scores(
+                label=full,
+                criterion=criterion.name,
+                preset=preset,
+                probe=probe.name,
+                unit=criterion.unit,
+                names=model.blocks.names,
+                values=outcome.values,
+                stderr=outcome.stderr,
+                halves=outcome.halves,
+                series=outcome.series,
+                tensors=outcome.tensors,
+                options=options,
+                evidence=_evidence(outcome, measured),
+                warnings=(*outcome.warnings, *_warnings(outcome, criterion, reading)),
             )
     return scores, records
 
 
-def _measure(
-    model: LoadedModel, probe: TokenisedProbe, settings: _Settings, tick: Tick
-) -> tuple[Measured, dict[str, Any]]:
-    """Run one probe through the model: its pooled states, and what the probe was."""
-    bos = getattr(model.tokenizer, "bos_token_id", None)
-    positions = chosen_positions(
-        [len(prompt) for prompt in probe.prompts],
-        settings.pooling,
-        skip_first=[bos is not None and prompt[0] == bos for prompt in probe.prompts],
-        limit=settings.tokens,
-        seed=settings.seed,
-    )
-    owner = _sample_owners(probe, positions, settings.pooling)
-    pad = getattr(text_config(model.module), "pad_token_id", None)
-    run = capture(
-        model.blocks,
-        batches(
-            probe.prompts,
-            positions,
-            pooling=settings.pooling,
-            batch_size=settings.batch_size,
-            padding=settings.padding,
-            pad_token=pad if isinstance(pad, int) and pad >= 0 else 0,
-        ),
-        tick,
-    )
-    accumulator: StatesAccumulator | None = None
-    by_prompt: dict[int, list[str]] = {}
-    for name, index in owner.items():
-        by_prompt.setdefault(index, []).append(name)
-    for batch, states in run:
-        if accumulator is None:
-            accumulator = StatesAccumulator(list(owner), states.shape[0], states.shape[2])
-        ids = [name for index in batch.prompts for name in by_prompt.get(index, ())]
-        accumulator.update(ids, states)
-    assert accumulator is not None  # a probe has prompts
-    pooled = accumulator.compute()
-    measured, groups = _grouped(pooled, owner, probe, settings)
-    record = {
-        "n": len(probe.prompts),
-        "samples": len(pooled.ids),
-        "ids_sha256": probe.ids_sha256,
-        "pooling": settings.pooling,
-        "template": probe.template,
-        "left_out": probe.left_out,
-        "groups": groups,
-    }
-    return measured, record
-
-
-def _sample_owners(
-    probe: TokenisedProbe, positions: Sequence[Sequence[int]], pooling: Pooling
-) -> dict[str, int]:
-    """Sample id to the index of its prompt: a prompt, or with pooling ``all`` one of its tokens."""
-    if pooling != "all":
-        return {name: index for index, name in enumerate(probe.ids)}
+def _evidence(outcome: Outcome, measured: Measured) -> dict[str, Any]:
+    """What the criterion gives as evidence, and where its errors come from."""
+    groups = None if outcome.stderr is None else measured.resampling.groups
     return {
-        f"{name}:{position:06d}": index
-        for index, name in enumerate(probe.ids)
-        for position in positions[index]
-    }
-
-
-def _grouped(
-    pooled: PooledStates, owner: Mapping[str, int], probe: TokenisedProbe, settings: _Settings
-) -> tuple[Measured, dict[str, Any] | None]:
-    """The states with their resampling, and how much of their variance lies between groups."""
-    # Prompts are numbered in the order of their ids, so that the deal does not depend on the file's.
-    rank = {name: place for place, name in enumerate(sorted(probe.ids))}
-    clusters = [rank[probe.ids[owner[name]]] for name in pooled.ids]
-    resampling = deal(clusters, seed=settings.seed)
-    if probe.groups is None:
-        if settings.within_groups:
-            raise OptionError(f"--within-groups: probe {probe.name!r} has no groups (a group field)")
-        return Measured(pooled.values, resampling), None
-    names = sorted(set(probe.groups))
-    number = {name: place for place, name in enumerate(names)}
-    strata = torch.tensor([number[probe.groups[owner[name]]] for name in pooled.ids])
-    shares = [variance_between(layer, strata) for layer in pooled.values[1:]]
-    record = {
-        "names": names,
-        "sizes": torch.bincount(strata, minlength=len(names)).tolist(),
-        "variance_between": shares,
-        "removed": settings.within_groups,
-    }
-    return Measured(pooled.values, resampling, strata if settings.within_groups else None), record
-
-
-def _scored(
-    label: str,
-    criterion: Criterion,
-    preset: str,
-    options: Mapping[str, Any],
-    model: LoadedModel,
-    probe: str,
-    measured: Measured,
-    settings: _Settings,
-) -> Scores:
-    """Run one criterion on what was measured."""
-    outcome = criterion.score(measured, **options)
-    warnings = list(outcome.warnings)
-    if outcome.stderr is None:
-        warnings.append("too few prompts to leave any out: no standard errors")
-    if settings.within_groups and not criterion.centres:
-        warnings.append("reads states with their mean: --within-groups does not change it")
-    if settings.pooling == "all" and criterion.centres:
-        warnings.append("tokens of one prompt are alike: similarity is debiased for tokens, not prompts")
-    evidence = {
         **outcome.evidence,
         "incomplete": list(outcome.incomplete),
-        "jackknife_groups": measured.resampling.groups if outcome.stderr is not None else None,
+        "jackknife_groups": groups,
+        "interval95": None if groups is None else interval_halfwidth(groups),
         "half_samples": 0 if outcome.halves is None else len(outcome.halves),
         "samples": measured.states.shape[1],
     }
-    return Scores(
-        label=label,
-        criterion=criterion.name,
-        preset=preset,
-        probe=probe,
-        unit=criterion.unit,
-        names=model.blocks.names,
-        values=outcome.values,
-        stderr=outcome.stderr,
-        halves=outcome.halves,
-        series=outcome.series,
-        tensors=outcome.tensors,
-        options=dict(options),
-        evidence=evidence,
-        warnings=tuple(warnings),
-    )
+
+
+def _warnings(outcome: Outcome, criterion: Criterion, reading: Reading) -> Iterator[str]:
+    """What follows from the way the probe was read."""
+    if outcome.stderr is None:
+        yield "too few prompts to leave any out: no standard errors"
+    if reading.within_groups and not criterion.centres:
+        yield "reads states with their mean: --within-groups does not change it"
+    if reading.pooling == "all" and criterion.centres:
+        yield "tokens of one prompt are alike: similarity is debiased for tokens, not for prompts"
 
 
 def _agreement(
-    scores: Mapping[str, Scores], controls: Mapping[str, Mapping[str, Scores]], chosen: Any
+    scores: Mapping[str, Scores], controls: Mapping[str, Mapping[str, Scores]], chosen: Selection
 ) -> dict[str, Any]:
     """With depth; between all pairs of scores; the selection on other probes; each control."""
     labels = list(scores)

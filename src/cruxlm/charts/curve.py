@@ -1,0 +1,92 @@
+"""A score over the blocks with its error band, the chosen blocks marked, another curve for contrast."""
+
+from collections.abc import Callable, Collection, Sequence
+
+import numpy as np
+from jaxtyping import Float
+
+from cruxlm.charts.svg import WIDTH, index_ticks, nice_ticks, svg, text
+
+LEFT, RIGHT, TOP, BOTTOM, HEIGHT = 52, 8, 10, 36, 220
+Curve = Float[np.ndarray, " blocks"]
+Scale = Callable[[float], float]
+
+
+def curve_chart(
+    values: Curve,
+    halfwidth: Curve | None,
+    *,
+    label: str,
+    selected: Collection[int] = (),
+    incomplete: Collection[int] = (),
+    contrast: Curve | None = None,
+) -> str:
+    """One curve as SVG; blocks without a value leave a gap, the contrast curve is dashed."""
+    count = len(values)
+    spread = np.zeros(count) if halfwidth is None else np.nan_to_num(halfwidth)
+    drawn = [values - spread, values + spread, *([] if contrast is None else [contrast])]
+    low, high = float(np.nanmin(drawn)), float(np.nanmax(drawn))
+    margin = (high - low or abs(high) or 1.0) * 0.06
+    low, high = low - margin, high + margin
+
+    def x(block: float) -> float:
+        return LEFT + (block + 0.5) * (WIDTH - LEFT - RIGHT) / count
+
+    def y(value: float) -> float:
+        return TOP + (high - value) / (high - low) * (HEIGHT - TOP - BOTTOM)
+
+    floor = HEIGHT - BOTTOM
+    step = (WIDTH - LEFT - RIGHT) / count
+    parts = [
+        f'<rect class="stripe" x="{x(b) - step / 2:.1f}" y="{TOP}" width="{step:.1f}" '
+        f'height="{floor - TOP}"/>'
+        for b in selected
+    ]
+    for tick in nice_ticks(low, high):
+        parts.append(
+            f'<path class="axis" opacity=".5" d="M{LEFT} {y(tick):.1f}H{WIDTH - RIGHT}"/>'
+            f'<text x="{LEFT - 6}" y="{y(tick) + 4:.1f}" text-anchor="end">{tick:g}</text>'
+        )
+    parts += block_axis(count, x, floor)
+    for run in _runs(values):
+        if halfwidth is not None:
+            upper = " ".join(f"{x(b):.1f},{y(values[b] + spread[b]):.1f}" for b in run)
+            lower = " ".join(f"{x(b):.1f},{y(values[b] - spread[b]):.1f}" for b in reversed(run))
+            parts.append(f'<polygon class="band" points="{upper} {lower}"/>')
+        parts.append(_line(run, values, x, y, "curve"))
+    if contrast is not None:
+        parts += [_line(run, contrast, x, y, "other") for run in _runs(contrast)]
+    radius = min(4.0, max(1.5, step / 3))
+    for block in np.flatnonzero(np.isfinite(values)).tolist():
+        kind = "dot" + (" chosen" if block in selected else "") + (" cut" if block in incomplete else "")
+        shown = f"block {block}: {values[block]:.4g}"
+        shown += "" if halfwidth is None else f" ± {spread[block]:.2g}"
+        parts.append(
+            f'<circle class="{kind}" cx="{x(block):.1f}" cy="{y(values[block]):.1f}" '
+            f'r="{radius:.1f}"><title>{text(shown)}</title></circle>'
+        )
+    return svg(HEIGHT, parts, label)
+
+
+def block_axis(count: int, x: Scale, floor: float) -> list[str]:
+    """Block numbers under a chart."""
+    ticks = [
+        f'<text x="{x(b):.1f}" y="{floor + 16:.0f}" text-anchor="middle">{b}</text>'
+        for b in index_ticks(count)
+    ]
+    middle = (x(0) + x(count - 1)) / 2
+    name = f'<text x="{middle:.1f}" y="{floor + 31:.0f}" text-anchor="middle">block</text>'
+    return [*ticks, name]
+
+
+def _runs(values: Curve) -> list[Sequence[int]]:
+    """Stretches of neighbouring blocks that have a value."""
+    defined = np.flatnonzero(np.isfinite(values))
+    if not len(defined):
+        return []
+    return [run.tolist() for run in np.split(defined, np.flatnonzero(np.diff(defined) > 1) + 1)]
+
+
+def _line(run: Sequence[int], values: Curve, x: Scale, y: Scale, kind: str) -> str:
+    points = " ".join(f"{x(b):.1f},{y(values[b]):.1f}" for b in run)
+    return f'<polyline class="{kind}" points="{points}"/>'

@@ -1,0 +1,48 @@
+"""``crux list``: what there is."""
+
+from typing import Annotated
+
+import typer
+
+KINDS = ("criteria", "probes", "rules")
+
+
+def list_names(
+    kind: Annotated[str | None, typer.Argument(help="criteria, probes or rules; all without one.")] = None,
+) -> None:
+    """The criteria, probes and selection rules by name."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from cruxlm.runtime.errors import OptionError, did_you_mean
+
+    if kind is not None and kind not in KINDS:
+        raise OptionError(f"there is nothing called {kind!r} to list: {did_you_mean(kind, KINDS)}")
+    table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2))
+    for shown in [kind] if kind else KINDS:
+        table.add_row(f"[bold]{shown}[/]", "")
+        for name, meaning in _entries(shown):
+            table.add_row(f"  {name}", meaning)
+    Console(highlight=False).print(table)
+
+
+def _entries(kind: str) -> list[tuple[str, str]]:
+    if kind == "probes":
+        from cruxlm.data.probes import BUILTIN
+
+        return [*BUILTIN.items(), ("FILE", "jsonl, json, csv, txt or parquet")]
+    if kind == "rules":
+        from cruxlm.criteria.select import RULES
+
+        return list(RULES.items())
+    from cruxlm.criteria.registry import CRITERIA
+
+    aliases: dict[str, list[str]] = {}
+    for alias, name in CRITERIA.aliases().items():
+        aliases.setdefault(name, []).append(alias)
+    rows = []
+    for name in CRITERIA.names():
+        criterion = CRITERIA.get(name)
+        presets = ", ".join([*aliases.get(name, []), *(f"{name}:{p}" for p in list(criterion.presets)[1:])])
+        rows.append((name, criterion.title + (f" (also {presets})" if presets else "")))
+    return rows

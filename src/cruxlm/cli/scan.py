@@ -1,0 +1,109 @@
+"""``crux scan``: which blocks does this model turn on?"""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cruxlm.cli.output import print_scan
+
+
+def scan(
+    model: Annotated[
+        str | None, typer.Argument(help="Hub id or folder; without one, the embedded default.")
+    ] = None,
+    probe: Annotated[
+        list[str] | None,
+        typer.Option(help="builtin, random-tokens, shuffled-tokens, or a file; several may be given."),
+    ] = None,
+    field: Annotated[str | None, typer.Option(help="Field of a row that holds the prompt.")] = None,
+    criteria: Annotated[
+        str, typer.Option(help="Names, name:preset, separated by commas; the first one selects.")
+    ] = "dynamics,block_influence,angular_distance",
+    window: Annotated[int | None, typer.Option(help="Window of dynamics, odd, 3 or more.")] = None,
+    n: Annotated[int, typer.Option("--n", "--limit", help="Prompts read from each probe.")] = 300,
+    pooling: Annotated[str, typer.Option(help="last, mean or all (tokens).")] = "last",
+    tokens: Annotated[int, typer.Option(help="Tokens kept with --pooling all.")] = 4096,
+    template: Annotated[str, typer.Option(help="auto, chat or raw.")] = "auto",
+    within_groups: Annotated[
+        bool, typer.Option("--within-groups", help="Remove the mean of each group of prompts.")
+    ] = False,
+    select: Annotated[
+        str | None, typer.Option(help="top:5, window:5, peaks, peaks:3 or share:25%.")
+    ] = None,
+    k: Annotated[int | None, typer.Option("--k", help="Short for --select top:K.")] = None,
+    ends: Annotated[str, typer.Option(help="skip or keep the end blocks when selecting.")] = "skip",
+    control: Annotated[
+        str | None, typer.Option(help="untrained: the same architecture freshly initialised.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for scan.json, scan.safetensors and report.html.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print scan.json, not the table.")] = False,
+    dtype: Annotated[str | None, typer.Option(help="float32, bfloat16 or float16.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, mps or auto.")] = None,
+    revision: Annotated[str | None, typer.Option(help="Revision of a hub model.")] = None,
+    batch_size: Annotated[int, typer.Option(help="Prompts in one forward pass.")] = 16,
+    padding: Annotated[str, typer.Option(help="Side that batches are padded on.")] = "right",
+    seed: Annotated[int, typer.Option(help="Seed of resampling, data-free probes and control.")] = 0,
+    trust_remote_code: Annotated[
+        bool, typer.Option("--trust-remote-code", help="Run code that comes with the model.")
+    ] = False,
+    allow_pickle: Annotated[
+        bool, typer.Option("--allow-pickle", help="Read pickled weights (weights only).")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check everything and stop before the first forward.")
+    ] = False,
+) -> None:
+    """Score every block of MODEL, select the critical ones, say how far to believe it."""
+    from cruxlm.runtime.errors import OptionError, printable
+    from cruxlm.runtime.files import check_writable
+    from cruxlm.workflows.scan import plan_scan
+    from cruxlm.workflows.scan import scan as run_scan
+
+    if out is not None:
+        check_writable(out)
+    if k is not None and select is not None:
+        raise OptionError("give --k or --select, not both")
+    names = [name.strip() for name in criteria.split(",") if name.strip()]
+    changed = {} if window is None else {"window": window}
+    loading = {
+        "dtype": dtype,
+        "device": device,
+        "revision": revision,
+        "trust_remote_code": trust_remote_code,
+        "allow_pickle": allow_pickle,
+    }
+    read: dict[str, Any] = {
+        "criteria": [(s, changed if s.split(":")[0] in ("dynamics", "cka") else {}) for s in names],
+        "probe": probe or ["builtin"],
+        "field": field,
+        "n": n,
+        "template": template,
+    }
+    if dry_run:
+        print("\n".join(map(printable, plan_scan(model, **read, **loading))))
+        return
+    found = run_scan(
+        model,
+        **read,
+        **loading,
+        pooling=pooling,
+        tokens=tokens,
+        within_groups=within_groups,
+        select_by=f"top:{k}" if k is not None else select,
+        ends=ends,
+        control=control,
+        batch_size=batch_size,
+        padding=padding,
+        seed=seed,
+        show_progress=not as_json,
+    )
+    if out is not None:
+        found.save(out)
+    if as_json:
+        print(json.dumps(found.to_json(), indent=1, ensure_ascii=True))
+    else:
+        print_scan(found, out)

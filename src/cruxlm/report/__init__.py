@@ -1,0 +1,1 @@
+"""HTML pages made from results: one self-contained file each."""

@@ -1,0 +1,149 @@
+"""From a model and a probe to the states that criteria of states are given."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from cruxlm.criteria.descriptor import Measured
+from cruxlm.data.probes import Probe
+from cruxlm.data.tokens import Template, TokenisedProbe, tokenise
+from cruxlm.models.batches import PaddingSide, Pooling, batches, chosen_positions
+from cruxlm.models.capture import capture
+from cruxlm.models.load import LoadedModel
+from cruxlm.models.locate import text_config
+from cruxlm.numerics.outliers import variance_between
+from cruxlm.numerics.resampling import deal
+from cruxlm.numerics.states import PooledStates, StatesAccumulator
+from cruxlm.runtime.errors import OptionError
+from cruxlm.runtime.progress import Tick
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How probes are read."""
+
+    n: int
+    """Prompts of each probe."""
+    pooling: Pooling
+    """Which tokens give a prompt's state."""
+    tokens: int
+    """Tokens that pooling ``all`` keeps."""
+    template: Template
+    """Chat template or raw text."""
+    within_groups: bool
+    """Whether the mean of each group of prompts is removed."""
+    batch_size: int
+    """Prompts in one forward pass."""
+    padding: PaddingSide
+    """The side that batches are padded on."""
+    seed: int
+    """Seed of the data-free probes, the token sample and the deal into groups."""
+
+
+def tokenised(
+    probes: Sequence[Probe], model: LoadedModel, reading: Reading
+) -> list[TokenisedProbe]:
+    """Every probe in this model's tokens."""
+    vocabulary = getattr(text_config(model.module), "vocab_size", None)
+    return [
+        tokenise(
+            probe,
+            model.tokenizer,
+            n=reading.n,
+            template=reading.template,
+            context=model.context,
+            vocabulary=vocabulary,
+            seed=reading.seed,
+        )
+        for probe in probes
+    ]
+
+
+def measure(
+    model: LoadedModel, probe: TokenisedProbe, reading: Reading, tick: Tick
+) -> tuple[Measured, dict[str, Any]]:
+    """Run one probe through the model: its pooled states, and what the probe was."""
+    bos = getattr(model.tokenizer, "bos_token_id", None)
+    positions = chosen_positions(
+        [len(prompt) for prompt in probe.prompts],
+        reading.pooling,
+        skip_first=[bos is not None and prompt[0] == bos for prompt in probe.prompts],
+        limit=reading.tokens,
+        seed=reading.seed,
+    )
+    owner = _sample_owners(probe, positions, reading.pooling)
+    pad = getattr(text_config(model.module), "pad_token_id", None)
+    run = capture(
+        model.blocks,
+        batches(
+            probe.prompts,
+            positions,
+            pooling=reading.pooling,
+            batch_size=reading.batch_size,
+            padding=reading.padding,
+            pad_token=pad if isinstance(pad, int) and pad >= 0 else 0,
+        ),
+        tick,
+    )
+    accumulator: StatesAccumulator | None = None
+    by_prompt: dict[int, list[str]] = {}
+    for name, index in owner.items():
+        by_prompt.setdefault(index, []).append(name)
+    for batch, states in run:
+        if accumulator is None:
+            accumulator = StatesAccumulator(list(owner), states.shape[0], states.shape[2])
+        ids = [name for index in batch.prompts for name in by_prompt.get(index, ())]
+        accumulator.update(ids, states)
+    assert accumulator is not None  # a probe has prompts
+    pooled = accumulator.compute()
+    measured, groups = _grouped(pooled, owner, probe, reading)
+    record = {
+        "n": len(probe.prompts),
+        "samples": len(pooled.ids),
+        "ids_sha256": probe.ids_sha256,
+        "pooling": reading.pooling,
+        "template": probe.template,
+        "left_out": probe.left_out,
+        "groups": groups,
+    }
+    return measured, record
+
+
+def _sample_owners(
+    probe: TokenisedProbe, positions: Sequence[Sequence[int]], pooling: Pooling
+) -> dict[str, int]:
+    """Sample id to the index of its prompt: a prompt, or with pooling ``all`` one of its tokens."""
+    if pooling != "all":
+        return {name: index for index, name in enumerate(probe.ids)}
+    return {
+        f"{name}:{position:06d}": index
+        for index, name in enumerate(probe.ids)
+        for position in positions[index]
+    }
+
+
+def _grouped(
+    pooled: PooledStates, owner: Mapping[str, int], probe: TokenisedProbe, reading: Reading
+) -> tuple[Measured, dict[str, Any] | None]:
+    """The states with their resampling, and how much of their variance lies between groups."""
+    # Prompts are numbered in the order of their ids, so that the deal does not depend on the file's.
+    rank = {name: place for place, name in enumerate(sorted(probe.ids))}
+    clusters = [rank[probe.ids[owner[name]]] for name in pooled.ids]
+    resampling = deal(clusters, seed=reading.seed)
+    if probe.groups is None:
+        if reading.within_groups:
+            raise OptionError(f"--within-groups: probe {probe.name!r} has no groups (a group field)")
+        return Measured(pooled.values, resampling), None
+    names = sorted(set(probe.groups))
+    number = {name: place for place, name in enumerate(names)}
+    strata = torch.tensor([number[probe.groups[owner[name]]] for name in pooled.ids])
+    shares = [variance_between(layer, strata) for layer in pooled.values[1:]]
+    record = {
+        "names": names,
+        "sizes": torch.bincount(strata, minlength=len(names)).tolist(),
+        "variance_between": shares,
+        "removed": reading.within_groups,
+    }
+    return Measured(pooled.values, resampling, strata if reading.within_groups else None), record
