@@ -73,7 +73,7 @@ def test_a_killed_training_goes_on_to_the_same_end(
 
 
 def test_the_folder_is_complete_and_loads(tiny: Recipe, finished: Path) -> None:
-    assert {path.name for path in finished.iterdir()} == {
+    assert {path.name for path in finished.iterdir()} >= {
         "README.md",
         "chat_template.jinja",
         "config.json",
@@ -85,7 +85,7 @@ def test_the_folder_is_complete_and_loads(tiny: Recipe, finished: Path) -> None:
     text = (finished / "config.json").read_text()
     assert str(finished.parent) not in text
     assert "_name_or_path" not in json.loads(text)
-    model = AutoModelForCausalLM.from_pretrained(finished)
+    model = AutoModelForCausalLM.from_pretrained(finished, dtype="auto")
     assert model.dtype == torch.bfloat16
     assert model.config.num_hidden_layers == tiny.blocks
     assert model.config.use_cache

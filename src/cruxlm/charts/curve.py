@@ -1,4 +1,4 @@
-"""A score over the blocks with its error band, the chosen blocks marked, another curve for contrast."""
+"""A score over the blocks with its error band and the chosen blocks marked."""
 
 from collections.abc import Callable, Collection, Sequence
 
@@ -19,13 +19,13 @@ def curve_chart(
     label: str,
     selected: Collection[int] = (),
     incomplete: Collection[int] = (),
-    contrast: Curve | None = None,
+    height: int = HEIGHT,
+    kind: str = "curve",
 ) -> str:
-    """One curve as SVG; blocks without a value leave a gap, the contrast curve is dashed."""
+    """One curve as SVG; blocks without a value leave a gap. ``kind`` is ``curve`` or ``other``."""
     count = len(values)
     spread = np.zeros(count) if halfwidth is None else np.nan_to_num(halfwidth)
-    drawn = [values - spread, values + spread, *([] if contrast is None else [contrast])]
-    low, high = float(np.nanmin(drawn)), float(np.nanmax(drawn))
+    low, high = float(np.nanmin(values - spread)), float(np.nanmax(values + spread))
     margin = (high - low or abs(high) or 1.0) * 0.06
     low, high = low - margin, high + margin
 
@@ -33,16 +33,16 @@ def curve_chart(
         return LEFT + (block + 0.5) * (WIDTH - LEFT - RIGHT) / count
 
     def y(value: float) -> float:
-        return TOP + (high - value) / (high - low) * (HEIGHT - TOP - BOTTOM)
+        return TOP + (high - value) / (high - low) * (height - TOP - BOTTOM)
 
-    floor = HEIGHT - BOTTOM
+    floor = height - BOTTOM
     step = (WIDTH - LEFT - RIGHT) / count
     parts = [
         f'<rect class="stripe" x="{x(b) - step / 2:.1f}" y="{TOP}" width="{step:.1f}" '
         f'height="{floor - TOP}"/>'
         for b in selected
     ]
-    for tick in nice_ticks(low, high):
+    for tick in nice_ticks(low, high, max(2, height // 50)):
         parts.append(
             f'<path class="axis" opacity=".5" d="M{LEFT} {y(tick):.1f}H{WIDTH - RIGHT}"/>'
             f'<text x="{LEFT - 6}" y="{y(tick) + 4:.1f}" text-anchor="end">{tick:g}</text>'
@@ -53,19 +53,18 @@ def curve_chart(
             upper = " ".join(f"{x(b):.1f},{y(values[b] + spread[b]):.1f}" for b in run)
             lower = " ".join(f"{x(b):.1f},{y(values[b] - spread[b]):.1f}" for b in reversed(run))
             parts.append(f'<polygon class="band" points="{upper} {lower}"/>')
-        parts.append(_line(run, values, x, y, "curve"))
-    if contrast is not None:
-        parts += [_line(run, contrast, x, y, "other") for run in _runs(contrast)]
+        parts.append(_line(run, values, x, y, kind))
     radius = min(4.0, max(1.5, step / 3))
     for block in np.flatnonzero(np.isfinite(values)).tolist():
-        kind = "dot" + (" chosen" if block in selected else "") + (" cut" if block in incomplete else "")
+        style = "dot" + (" chosen" if block in selected else "")
+        style += " cut" if block in incomplete else ""
         shown = f"block {block}: {values[block]:.4g}"
         shown += "" if halfwidth is None else f" ± {spread[block]:.2g}"
         parts.append(
-            f'<circle class="{kind}" cx="{x(block):.1f}" cy="{y(values[block]):.1f}" '
+            f'<circle class="{style}" cx="{x(block):.1f}" cy="{y(values[block]):.1f}" '
             f'r="{radius:.1f}"><title>{text(shown)}</title></circle>'
         )
-    return svg(HEIGHT, parts, label)
+    return svg(height, parts, label)
 
 
 def block_axis(count: int, x: Scale, floor: float) -> list[str]:

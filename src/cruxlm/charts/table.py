@@ -59,7 +59,7 @@ def block_table(
             f"{block}{'*' if block in incomplete else ''}",
             bar(length, cells),
             number(value),
-            "" if halfwidth is None else number(float(halfwidth[block]), 2),
+            "" if halfwidth is None else number(float(halfwidth[block])),
         ]
         if frequency is not None:
             cells_of_row.append(f"{frequency[block]:.0%}" if frequency[block] else "")

@@ -45,17 +45,25 @@ def _curve(scan: Scan) -> str:
     said += "Selected blocks are marked. "
     if primary.incomplete:
         said += "Dashed rings: blocks near an end, scored with the neighbours they have. "
-    if control is not None:
-        said += "Dashed line: the same architecture untrained."
     chart = curve_chart(
         primary.values,
         primary.halfwidth,
         label=f"{primary.label} over blocks",
         selected=scan.selection.blocks,
         incomplete=primary.incomplete,
-        contrast=None if control is None else control.values,
     )
-    return section(f"Score: {primary.label} ({primary.criterion}, {primary.preset})", said, chart)
+    if control is not None:
+        chart += "<p>The same architecture untrained, on its own scale:</p>" + curve_chart(
+            control.values,
+            control.halfwidth,
+            label=f"{primary.label} of the untrained network",
+            selected=scan.agreement["controls"]["untrained"][primary.label]["selected"],
+            incomplete=control.incomplete,
+            height=150,
+            kind="other",
+        )
+    heading = f"Score: {primary.criterion}, {primary.preset} preset, probe {primary.probe}"
+    return section(heading, said, chart)
 
 
 def _similarity(scan: Scan) -> Iterator[str]:
@@ -149,7 +157,7 @@ def _outliers(scan: Scan) -> Iterator[str]:
 def _depth(scan: Scan) -> str:
     rows = []
     for label, found in scan.agreement["depth"].items():
-        rows.append((label, *(_number(found[key], 2) for key in ("index", "end_distance"))))
+        rows.append((label, *(_rho(found[key]) for key in ("index", "end_distance"))))
         explained = found["explained"]
         rows[-1] = (*rows[-1], "-" if explained is None else f"{explained:.0%}")
     said = (
@@ -161,8 +169,8 @@ def _depth(scan: Scan) -> str:
     control = scan.agreement["controls"].get("untrained", {}).get(scan.primary.label)
     if control is not None:
         content += (
-            f"<p>Against the untrained network: rho {_number(control['rho'], 2)}, given depth "
-            f"{_number(control['partial'], 2)} (p {_number(control['p'], 2)}, {control['blocks']} "
+            f"<p>Against the untrained network: rho {_rho(control['rho'])}, given depth "
+            f"{_rho(control['partial'])} (p {_rho(control['p'])}, {control['blocks']} "
             f"blocks: {text(control['verdict'])}); {control['shared']} selected blocks shared, "
             f"{control['shared_by_chance']:.1f} by chance.</p>"
         )
@@ -182,8 +190,8 @@ def _others(scan: Scan) -> Iterator[str]:
     yield section("All scores", "Score ± standard error.", content, wide=True)
     pairs = [
         (
-            pair["a"], pair["b"], _number(pair["rho"], 2), _number(pair["partial"], 2),
-            _number(pair["p"], 2), pair["blocks"], pair["verdict"],
+            pair["a"], pair["b"], _rho(pair["rho"]), _rho(pair["partial"]),
+            _rho(pair["p"]), pair["blocks"], pair["verdict"],
         )
         for pair in scan.agreement["pairs"]
     ]  # fmt: skip
@@ -254,7 +262,13 @@ def _with_error(scores: Scores, block: int) -> str:
 
 
 def _number(value: Any, digits: int = 4) -> str:
+    """A score to significant digits; a dash where undefined."""
     return "-" if value is None or not math.isfinite(value) else f"{value:.{digits}g}"
+
+
+def _rho(value: float | None) -> str:
+    """A correlation or a p-value."""
+    return "-" if value is None else f"{value:.2f}"
 
 
 def _plain(value: object) -> str:
