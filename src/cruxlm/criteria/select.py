@@ -99,12 +99,12 @@ def select(
     if scores.halves is not None and len(scores.halves):
         drawn = [_choose(half, admitted & np.isfinite(half), parsed, weights) for half in scores.halves]
         frequency = np.mean(drawn, axis=0)
-    blocks = np.flatnonzero(chosen)
-    lowest = scores.values[blocks].min()
+    blocks: list[int] = np.flatnonzero(chosen).tolist()
+    lowest = scores.values[chosen].min()
     ties = np.flatnonzero(admitted & ~chosen & (scores.values == lowest))
     return Selection(
         criterion=scores.label,
-        blocks=tuple(blocks.tolist()),
+        blocks=tuple(blocks),
         reasons=tuple(_reason(scores, block, admitted, frequency) for block in blocks),
         rule=str(parsed),
         ends=ends,

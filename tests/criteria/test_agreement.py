@@ -1,0 +1,92 @@
+"""Agreement with depth, between scores, with a control; and the sentence made of it."""
+
+import numpy as np
+import pytest
+
+from cruxlm.criteria.agreement import control_agreement, depth_agreement, overlap, pair_agreement
+from cruxlm.criteria.finding import finding
+from cruxlm.criteria.select import select
+from cruxlm.results.scores import Scores
+
+
+def scores(values, label="dynamics", incomplete=(), halves=None):
+    values = np.asarray(values, dtype=float)
+    return Scores(
+        label=label, criterion="dynamics", preset="default", probe=label, unit="block",
+        names=tuple(f"layers.{i}" for i in range(len(values))), values=values,
+        stderr=None, halves=halves, evidence={"incomplete": list(incomplete)},
+    )  # fmt: skip
+
+
+def test_a_ruler_is_recognised():
+    falling = depth_agreement(scores(-np.arange(24.0)))
+    assert falling == {"index": -1.0, "end_distance": pytest.approx(0.0, abs=1e-9), "explained": 1.0}
+    valley = depth_agreement(scores(np.abs(np.arange(24) - 11.5)))
+    assert valley["end_distance"] == pytest.approx(-1.0)
+    noise = depth_agreement(scores(np.random.default_rng(0).standard_normal(24)))
+    assert noise["explained"] < 0.4
+
+
+def test_blocks_with_cut_windows_are_not_compared():
+    rng = np.random.default_rng(1)
+    values = rng.standard_normal(30)
+    odd = values.copy()
+    odd[[0, 29]] = [50, -50]
+    found = pair_agreement(scores(values), scores(odd, incomplete=(0, 29)))
+    assert found["blocks"] == 28
+    assert found["rho"] == pytest.approx(1.0)
+
+
+def test_overlap_by_chance():
+    a = select(scores(range(20)), "top:5")
+    b = select(scores([*range(17), -1, 30, 31]), "top:5")
+    found = overlap(a, b)
+    assert found["shared"] == 4
+    assert found["shared_by_chance"] == pytest.approx(25 / 20)
+    # 5 of 20 drawn twice: P(4 or 5 shared) = (C(5,4) C(15,1) + 1) / C(20,5)
+    assert found["shared_p"] == pytest.approx((5 * 15 + 1) / 15504)
+
+
+def agreement(values, control):
+    mine, other = scores(values), scores(control)
+    chosen = select(mine, "top:5")
+    record = {
+        "depth": {"dynamics": depth_agreement(mine)},
+        "probes": [],
+        "controls": {"untrained": {"dynamics": control_agreement(mine, other, chosen)}},
+    }
+    return mine, chosen, record
+
+
+def test_the_sentence_says_architecture_when_the_untrained_network_agrees():
+    rng = np.random.default_rng(2)
+    curve = -np.linspace(0, 1, 24) + 0.05 * rng.standard_normal(24)
+    said = finding(*agreement(curve, curve + 0.05 * rng.standard_normal(24)))
+    assert "this is the architecture" in said
+    assert "read it as depth" in said
+    said = finding(*agreement(rng.standard_normal(24), rng.standard_normal(24)))
+    assert "does not rank them alike" in said
+    assert "read it as depth" not in said
+
+
+def test_the_sentence_claims_nothing_from_few_blocks():
+    rng = np.random.default_rng(3)
+    curve = rng.standard_normal(12)
+    said = finding(*agreement(curve, curve))
+    assert "too few to say" in said
+    assert "architecture" not in said
+
+
+def test_the_sentence_asks_for_the_control_that_was_not_run():
+    mine, chosen, record = agreement(np.arange(24.0), np.arange(24.0))
+    record["controls"] = {}
+    assert "--control untrained" in finding(mine, chosen, record)
+
+
+def test_the_sentence_counts_steady_blocks():
+    rng = np.random.default_rng(4)
+    values = np.array([0.0, 5.0, 5.01, 10.0, 0.1, 0.2])
+    mine = scores(values, halves=values + 0.3 * rng.standard_normal((200, 6)))
+    record = {"depth": {"dynamics": depth_agreement(mine)}, "probes": [], "controls": {}}
+    assert "; 1 of them is in at least 90%" in finding(mine, select(mine, "top:2"), record)
+    assert ", each in at least 90%" in finding(mine, select(mine, "top:3"), record)
