@@ -29,7 +29,9 @@ def byte_tokenizer(*, chat: bool = False, bos: bool = True) -> PreTrainedTokeniz
     return fast
 
 
-def tiny_llama(blocks: int = 6, width: int = 32, seed: int = 0, context: int = 512) -> LlamaForCausalLM:
+def tiny_llama(
+    blocks: int = 6, width: int = 32, seed: int = 0, context: int = 512
+) -> LlamaForCausalLM:
     """A random Llama, spread wider than usual so that its blocks differ."""
     torch.manual_seed(seed)
     config = LlamaConfig(
@@ -67,7 +69,9 @@ def llama_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def texts() -> list[str]:
     """Forty short texts of different lengths, no two alike."""
-    words = "the old boat left its harbour before dawn and nobody saw where it went that day".split()
+    words = (
+        ["the", "old", "boat", "left", "its", "harbour", "before", "dawn", "and", "nobody", "saw", "where", "it", "went", "that", "day"]
+    )
     return [" ".join(words[i % 7 : 3 + i % 7 + i // 7]) + f" {i}" for i in range(40)]
 
 

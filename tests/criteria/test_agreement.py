@@ -20,7 +20,11 @@ def scores(values, label="dynamics", incomplete=(), halves=None):
 
 def test_a_ruler_is_recognised():
     falling = depth_agreement(scores(-np.arange(24.0)))
-    assert falling == {"index": -1.0, "end_distance": pytest.approx(0.0, abs=1e-9), "explained": 1.0}
+    assert falling == {
+        "index": -1.0,
+        "end_distance": pytest.approx(0.0, abs=1e-9),
+        "explained": 1.0,
+    }
     valley = depth_agreement(scores(np.abs(np.arange(24) - 11.5)))
     assert valley["end_distance"] == pytest.approx(-1.0)
     noise = depth_agreement(scores(np.random.default_rng(0).standard_normal(24)))

@@ -27,12 +27,16 @@ def rotation(seed):
 
 SCALES = torch.linspace(0.3, 20, LAYERS)[:, None, None]
 CHANGES = {
-    "sample_order": lambda x: x[:, torch.randperm(SAMPLES, generator=torch.Generator().manual_seed(1))],
+    "sample_order": lambda x: x[
+        :, torch.randperm(SAMPLES, generator=torch.Generator().manual_seed(1))
+    ],
     "scale": lambda x: 37.0 * x,
     "layer_scale": lambda x: SCALES * x,
     "rotation": lambda x: x @ rotation(2),
     "layer_rotation": lambda x: torch.stack([layer @ rotation(i) for i, layer in enumerate(x)]),
-    "shift": lambda x: x + 5 * torch.randn(LAYERS, 1, WIDTH, generator=torch.Generator().manual_seed(3)),
+    "shift": lambda x: (
+        x + 5 * torch.randn(LAYERS, 1, WIDTH, generator=torch.Generator().manual_seed(3))
+    ),
 }
 
 
@@ -76,8 +80,8 @@ def test_scores_come_with_errors_and_halves(name):
 def test_unknown_names_are_refused_with_a_hint():
     with pytest.raises(OptionError, match="did you mean 'dynamics'"):
         CRITERIA.get("dynamic")
-    with pytest.raises(OptionError, match="no preset 'papers'.*'paper'"):
+    with pytest.raises(OptionError, match=r"no preset 'papers'.*'paper'"):
         CRITERIA.get("dynamics").options("papers")
-    with pytest.raises(OptionError, match="no option 'windows'.*'window'"):
+    with pytest.raises(OptionError, match=r"no option 'windows'.*'window'"):
         CRITERIA.get("dynamics").options("default", {"windows": 3})
     assert CRITERIA.canonical("cka") == "dynamics"

@@ -1,6 +1,7 @@
 """Block influence and angular distance: definitions, planted blocks, errors, what is undefined."""
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -36,7 +37,7 @@ def test_known_turns():
 
 def test_a_run_of_blocks_is_scored_at_its_first():
     found = score_angular_distance(rotated(TURNS), span=2)
-    expected = [(a + b) / math.pi for a, b in zip(TURNS, TURNS[1:], strict=False)]
+    expected = [(a + b) / math.pi for a, b in pairwise(TURNS)]
     assert np.allclose(found.values[:4], expected, atol=1e-6)
     assert np.isnan(found.values[4])
     assert np.isnan(found.stderr[4])

@@ -1,4 +1,4 @@
-"""Selection: every rule by hand, ties, ends, refusal to be empty, stability that means something."""
+"""Selection: every rule by hand, ties, ends, refusal to be empty, what stability means."""
 
 import numpy as np
 import pytest
@@ -74,7 +74,9 @@ def test_a_share_too_small_for_one_block_is_refused():
         select(scores(VALUES), "share:1%")
 
 
-@pytest.mark.parametrize("rule", ["best:3", "top", "top:0", "top:x", "share:5", "share:0%", "share:101%"])
+@pytest.mark.parametrize(
+    "rule", ["best:3", "top", "top:0", "top:x", "share:5", "share:0%", "share:101%"]
+)
 def test_bad_rules(rule):
     with pytest.raises(OptionError):
         parse_rule(rule)
@@ -92,4 +94,10 @@ def test_a_steady_choice_and_a_coin_flip():
 
 
 def test_the_default_is_a_quarter_and_at_most_five():
-    assert [default_rule(n) for n in (5, 8, 16, 24, 80)] == ["top:2", "top:2", "top:4", "top:5", "top:5"]
+    assert [default_rule(n) for n in (5, 8, 16, 24, 80)] == [
+        "top:2",
+        "top:2",
+        "top:4",
+        "top:5",
+        "top:5",
+    ]

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cruxlm.numerics.resampling import deal, interval_halfwidth
-from cruxlm.numerics.similarity import cka, centred
+from cruxlm.numerics.similarity import centred, cka
 
 ESTIMATORS = ("biased", "debiased")
 
@@ -65,13 +65,18 @@ def test_equals_the_feature_space_formula():
         dot = (x.T @ y).square().sum()
         return dot - n / (n - 2) * (a @ b) + a.sum() * b.sum() / ((n - 1) * (n - 2))
 
-    x, y = (layer - layer.mean(0) for layer in features(layers=2, samples=50, width=20, dtype=torch.float64))
+    x, y = (
+        layer - layer.mean(0)
+        for layer in features(layers=2, samples=50, width=20, dtype=torch.float64)
+    )
     expected = similarity(x, y) / (similarity(x, x) * similarity(y, y)).sqrt()
     assert abs(cka(torch.stack([x, y])).values[0, 1] - expected) < 1e-12
 
 
 def test_agrees_with_pytorch_cka_on_zero_mean_data():
-    states = torch.stack([layer - layer.mean(0) for layer in features(layers=4, samples=64, width=16)])
+    states = torch.stack(
+        [layer - layer.mean(0) for layer in features(layers=4, samples=64, width=16)]
+    )
     theirs = pytorch_cka.cka_from_features(states, states)
     assert torch.allclose(cka(states).values.float(), theirs, atol=1e-5)
 
@@ -79,7 +84,9 @@ def test_agrees_with_pytorch_cka_on_zero_mean_data():
 def test_a_mean_a_thousand_times_the_spread():
     """Public packages return NaN, 0 or 1 here: three-term formulas cancel on uncentred Grams."""
     spread = features(layers=3, samples=128, width=64, seed=2, dtype=torch.float64)
-    offset = 1000 * torch.randn(1, 1, 64, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    offset = 1000 * torch.randn(
+        1, 1, 64, generator=torch.Generator().manual_seed(0), dtype=torch.float64
+    )
     states = (spread + offset).float()
     expected = brute_force(states.double() - states.double().mean(1, keepdim=True), "debiased")
     assert torch.allclose(cka(states).values, expected, atol=1e-6)
@@ -106,7 +113,9 @@ def test_invariances(samples, width, seed, estimator):
     """Symmetric with a unit diagonal; blind to rotation, scale, shift and the order of samples."""
     states = features(samples=samples, width=width, seed=seed, dtype=torch.float64)
     generator = torch.Generator().manual_seed(seed)
-    rotation = torch.linalg.qr(torch.randn(width, width, generator=generator, dtype=torch.float64))[0]
+    rotation = torch.linalg.qr(torch.randn(width, width, generator=generator, dtype=torch.float64))[
+        0
+    ]
     order = torch.randperm(samples, generator=generator)
     moved = states.clone()
     moved[1] = 7.5 * moved[1] @ rotation + 3.0

@@ -25,7 +25,8 @@ STYLE = """
 def text(value: object) -> str:
     """Any text for HTML or SVG: markup escaped, control characters made visible."""
     shown = "".join(
-        c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in str(value)
+        c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode()
+        for c in str(value)
     )
     return escape(shown, quote=True)
 

@@ -80,7 +80,11 @@ def number(value: float, digits: int = 4) -> str:
     """A number for a narrow column; a dash where undefined."""
     if not math.isfinite(value):
         return "-"
-    return f"{value:.{digits}f}" if 1e-3 <= abs(value) < 1e3 or value == 0 else f"{value:.{digits - 1}g}"
+    return (
+        f"{value:.{digits}f}"
+        if 1e-3 <= abs(value) < 1e3 or value == 0
+        else f"{value:.{digits - 1}g}"
+    )
 
 
 def as_text(*parts: Any, width: int = 100) -> str:

@@ -15,6 +15,12 @@ def explain(name: Annotated[str, typer.Argument(help="A criterion, such as dynam
     console = Console()
     criterion = CRITERIA.get(name)
     console.print(Markdown(criterion.page()))
-    console.print(f"\nunit: {criterion.unit}   needs: {', '.join(sorted(criterion.needs))}", highlight=False)
-    console.print(f"cost: {criterion.cost}   presets: {', '.join(criterion.presets)}", highlight=False)
-    console.print(f"does not change with: {', '.join(sorted(criterion.invariances))}", highlight=False)
+    console.print(
+        f"\nunit: {criterion.unit}   needs: {', '.join(sorted(criterion.needs))}", highlight=False
+    )
+    console.print(
+        f"cost: {criterion.cost}   presets: {', '.join(criterion.presets)}", highlight=False
+    )
+    console.print(
+        f"does not change with: {', '.join(sorted(criterion.invariances))}", highlight=False
+    )

@@ -8,7 +8,9 @@ KINDS = ("criteria", "probes", "rules")
 
 
 def list_names(
-    kind: Annotated[str | None, typer.Argument(help="criteria, probes or rules; all without one.")] = None,
+    kind: Annotated[
+        str | None, typer.Argument(help="criteria, probes or rules; all without one.")
+    ] = None,
 ) -> None:
     """The criteria, probes and selection rules by name."""
     from rich.console import Console
@@ -43,6 +45,8 @@ def _entries(kind: str) -> list[tuple[str, str]]:
     rows = []
     for name in CRITERIA.names():
         criterion = CRITERIA.get(name)
-        presets = ", ".join([*aliases.get(name, []), *(f"{name}:{p}" for p in list(criterion.presets)[1:])])
+        presets = ", ".join(
+            [*aliases.get(name, []), *(f"{name}:{p}" for p in list(criterion.presets)[1:])]
+        )
         rows.append((name, criterion.title + (f" (also {presets})" if presets else "")))
     return rows

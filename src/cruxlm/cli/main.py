@@ -1,62 +1,66 @@
-"""``crux``: the commands, and what becomes of an error.
+"""``crux``: runs a command, and says what becomes of an error.
 
 A ``CruxError`` and a wrong option are one line and exit code 2; Ctrl-C is 130; anything else is a
 bug: exit code 1, with the traceback saved and its path printed.
+
+The commands are imported inside the guard: Ctrl-C while libraries load is an interrupt like any other.
 """
 
+import os
 import sys
-import tempfile
-import traceback
 from collections.abc import Sequence
+from io import TextIOWrapper
 
-import typer
-
-from cruxlm.cli.env import env
-from cruxlm.cli.explain import explain
-from cruxlm.cli.listing import list_names
-from cruxlm.cli.scan import scan
-from cruxlm.cli.show import show
 from cruxlm.runtime.errors import CruxError, printable
-
-app = typer.Typer(
-    name="crux",
-    help="Find the layers a language model's behaviour turns on, and how far to believe it.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
-)
-app.command("scan")(scan)
-app.command("show")(show)
-app.command("explain")(explain)
-app.command("list")(list_names)
-app.command("env")(env)
 
 USER_ERROR, BUG, INTERRUPTED = 2, 1, 130
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal that cannot show a bar still runs
     sys.exit(run(sys.argv[1:] if arguments is None else arguments))
 
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command; its exit code."""
     try:
-        result = app(args=list(arguments) or ["--help"], prog_name="crux", standalone_mode=False)
-    except (KeyboardInterrupt, typer.Abort):
-        return _say("interrupted; nothing was written", INTERRUPTED)
+        return _command(list(arguments) or ["--help"])
+    except KeyboardInterrupt:
+        return _say("interrupted", INTERRUPTED)
     except CruxError as error:
         return _say(str(error), USER_ERROR)
     except BrokenPipeError:  # the reader of our output, `head` say, has gone
-        sys.stderr.close()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return BUG
     except Exception as error:
-        # Typer brings its own copy of click in some versions: know its usage errors by their form.
+        # Typer brings its own copy of click in some versions: know its exceptions by their form.
         if hasattr(error, "format_message"):
             return _say(f"{error.format_message()} (crux --help)", USER_ERROR)
-        return _bug(error)
-    return int(result or 0)
+        if hasattr(error, "exit_code"):
+            return int(error.exit_code)
+        return _say("interrupted", INTERRUPTED) if _interrupted(error) else _bug(error)
+
+
+def _command(arguments: list[str]) -> int:
+    from typer.main import get_command
+
+    from cruxlm.cli.app import app
+
+    # Not the command's own main(), which has its own ideas of an interrupt in every version.
+    command = get_command(app)
+    with command.make_context("crux", arguments) as context:
+        command.invoke(context)
+    sys.stdout.flush()
+    return 0
+
+
+def _interrupted(error: BaseException | None) -> bool:
+    """Whether an interrupt lies under an error: compiled modules turn it into an ImportError."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 def _say(message: str, code: int) -> int:
@@ -65,6 +69,9 @@ def _say(message: str, code: int) -> int:
 
 
 def _bug(error: Exception) -> int:
+    import tempfile
+    import traceback
+
     with tempfile.NamedTemporaryFile(
         "w", prefix="crux-traceback-", suffix=".txt", delete=False, encoding="utf-8"
     ) as file:

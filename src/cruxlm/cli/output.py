@@ -15,7 +15,9 @@ def print_scan(scan: Scan, out: Path | None) -> None:
     primary = scan.primary
     probe = scan.probes[str(primary.probe)]
     console.print(Text(printable(scan.model), style="bold"), Text(f"({len(scan.blocks)} blocks)"))
-    read = f"probe {primary.probe}, n = {probe['n']}, pooling {probe['pooling']}, {probe['template']}"
+    read = (
+        f"probe {primary.probe}, n = {probe['n']}, pooling {probe['pooling']}, {probe['template']}"
+    )
     console.print(Text(printable(read), style="dim"))
     console.print()
     console.print(scan.table())
@@ -32,7 +34,9 @@ def print_scan(scan: Scan, out: Path | None) -> None:
             console.print(Text(printable(f"! {label}: {warning}"), style="yellow"))
     for name, record in scan.probes.items():
         if record["left_out"]:
-            left = ", ".join(f"{n} {why.replace('_', ' ')}" for why, n in record["left_out"].items())
+            left = ", ".join(
+                f"{n} {why.replace('_', ' ')}" for why, n in record["left_out"].items()
+            )
             console.print(Text(printable(f"! probe {name}: left out {left}"), style="yellow"))
     if out is not None:
         console.print(Text(f"report: {printable(str(out / REPORT_NAME))}"), soft_wrap=True)

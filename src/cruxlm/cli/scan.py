@@ -15,7 +15,9 @@ def scan(
     ] = None,
     probe: Annotated[
         list[str] | None,
-        typer.Option(help="builtin, random-tokens, shuffled-tokens, or a file; several may be given."),
+        typer.Option(
+            help="builtin, random-tokens, shuffled-tokens, or a file; several may be given."
+        ),
     ] = None,
     field: Annotated[str | None, typer.Option(help="Field of a row that holds the prompt.")] = None,
     criteria: Annotated[
@@ -40,13 +42,17 @@ def scan(
     out: Annotated[
         Path | None, typer.Option(help="Folder for scan.json, scan.safetensors and report.html.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print scan.json, not the table.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print scan.json, not the table.")
+    ] = False,
     dtype: Annotated[str | None, typer.Option(help="float32, bfloat16 or float16.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, mps or auto.")] = None,
     revision: Annotated[str | None, typer.Option(help="Revision of a hub model.")] = None,
     batch_size: Annotated[int, typer.Option(help="Prompts in one forward pass.")] = 16,
     padding: Annotated[str, typer.Option(help="Side that batches are padded on.")] = "right",
-    seed: Annotated[int, typer.Option(help="Seed of resampling, data-free probes and control.")] = 0,
+    seed: Annotated[
+        int, typer.Option(help="Seed of resampling, data-free probes and control.")
+    ] = 0,
     trust_remote_code: Annotated[
         bool, typer.Option("--trust-remote-code", help="Run code that comes with the model.")
     ] = False,
@@ -69,7 +75,7 @@ def scan(
         raise OptionError("give --k or --select, not both")
     names = [name.strip() for name in criteria.split(",") if name.strip()]
     changed = {} if window is None else {"window": window}
-    loading = {
+    loading: dict[str, Any] = {
         "dtype": dtype,
         "device": device,
         "revision": revision,
@@ -83,6 +89,7 @@ def scan(
         "n": n,
         "template": template,
     }
+    how: dict[str, Any] = {"pooling": pooling, "padding": padding}
     if dry_run:
         print("\n".join(map(printable, plan_scan(model, **read, **loading))))
         return
@@ -90,14 +97,13 @@ def scan(
         model,
         **read,
         **loading,
-        pooling=pooling,
+        **how,
         tokens=tokens,
         within_groups=within_groups,
         select_by=f"top:{k}" if k is not None else select,
         ends=ends,
         control=control,
         batch_size=batch_size,
-        padding=padding,
         seed=seed,
         show_progress=not as_json,
     )

@@ -45,7 +45,11 @@ def verdict(found: Association) -> str:
         return "too few blocks to say"
     if found.p is None or found.partial is None:
         return "not distinguishable from depth"
-    return "beyond depth" if found.p <= LEVEL and found.partial > 0 else "not distinguishable from depth"
+    return (
+        "beyond depth"
+        if found.p <= LEVEL and found.partial > 0
+        else "not distinguishable from depth"
+    )
 
 
 def pair_agreement(a: Scores, b: Scores) -> dict[str, Any]:

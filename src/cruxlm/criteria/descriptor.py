@@ -89,7 +89,9 @@ class Criterion:
         options = dict(self.presets[preset])
         for name, value in (changes or {}).items():
             if name not in options:
-                raise OptionError(f"{self.name} has no option {name!r}: {did_you_mean(name, options)}")
+                raise OptionError(
+                    f"{self.name} has no option {name!r}: {did_you_mean(name, options)}"
+                )
             options[name] = value
         return options
 

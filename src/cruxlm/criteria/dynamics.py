@@ -39,7 +39,9 @@ def neighbours(
         inside &= distance > 0
     counts = inside.sum(axis=1)
     full = window if include_self else window - 1
-    weights = np.divide(inside, counts[:, None], where=counts[:, None] > 0, out=np.zeros(inside.shape))
+    weights = np.divide(
+        inside, counts[:, None], where=counts[:, None] > 0, out=np.zeros(inside.shape)
+    )
     return weights, counts < full
 
 
@@ -117,7 +119,7 @@ def score_dynamics(
 
 def _warnings(values: Tensor, estimator: Estimator, samples: int, width: int) -> list[str]:
     warnings = []
-    flat = [index for index, own in enumerate(torch.diagonal(values).tolist()) if own != own]
+    flat = torch.diagonal(values).isnan().nonzero().flatten().tolist()
     if flat:
         warnings.append(
             f"the states of block {flat[0]} are the same for every prompt: similarity is undefined "
@@ -158,7 +160,9 @@ DYNAMICS = Criterion(
     unit="block",
     needs=frozenset({"states"}),
     cost="one forward pass over the probe",
-    invariances=frozenset({"sample_order", "scale", "layer_scale", "rotation", "layer_rotation", "shift"}),
+    invariances=frozenset(
+        {"sample_order", "scale", "layer_scale", "rotation", "layer_rotation", "shift"}
+    ),
     citation=(
         "Liu, Hsiung, Yang, Yan: Spectral Insights into Data-Oblivious Critical Layers in LLMs. "
         "Findings of ACL 2025, arXiv:2506.00382"

@@ -24,7 +24,9 @@ def finding(
 ) -> str:
     """One short paragraph: the blocks, how steady they are, depth, other probes, the control."""
     blocks = _listed(chosen.blocks)
-    parts = [f"{scores.label} points at {blocks} of {len(scores.values)} blocks{_steadiness(chosen)}."]
+    parts = [
+        f"{scores.label} points at {blocks} of {len(scores.values)} blocks{_steadiness(chosen)}."
+    ]
     depth = agreement["depth"][scores.label]
     if depth["explained"] is not None:
         share = f"{depth['explained']:.0%} of the ranking"
@@ -60,7 +62,9 @@ def _steadiness(chosen: Selection) -> str:
 
 def _control(control: dict[str, Any], k: int) -> str:
     rho = control["rho"]
-    numbers = f"{control['shared']} of {k} blocks shared, {control['shared_by_chance']:.1f} by chance"
+    numbers = (
+        f"{control['shared']} of {k} blocks shared, {control['shared_by_chance']:.1f} by chance"
+    )
     numbers += "" if rho is None else f", rho {rho:.2f}"
     if control["blocks"] < FEWEST_CENTRES:
         return (

@@ -62,13 +62,17 @@ def parse_rule(text: str) -> Rule:
         found = re.fullmatch(r"(\d+(?:\.\d+)?)%", size)
         share = float(found[1]) / 100 if found else 0.0
         if not 0 < share <= 1:
-            raise OptionError(f"share needs a percentage up to 100, such as share:25%, not {size!r}")
+            raise OptionError(
+                f"share needs a percentage up to 100, such as share:25%, not {size!r}"
+            )
         return Rule("share", None, share)
     if kind == "peaks" and not size:
         return Rule("peaks", None, None)
     if not size.isdecimal() or int(size) < 1:
         raise OptionError(f"{kind} needs a number of blocks, such as {kind}:5, not {size!r}")
-    return Rule("window" if kind == "window" else "peaks" if kind == "peaks" else "top", int(size), None)
+    return Rule(
+        "window" if kind == "window" else "peaks" if kind == "peaks" else "top", int(size), None
+    )
 
 
 def select(
@@ -97,7 +101,9 @@ def select(
         raise OptionError(f"{parsed} selects no block of {scores.label}: choose another rule")
     frequency = None
     if scores.halves is not None and len(scores.halves):
-        drawn = [_choose(half, admitted & np.isfinite(half), parsed, weights) for half in scores.halves]
+        drawn = [
+            _choose(half, admitted & np.isfinite(half), parsed, weights) for half in scores.halves
+        ]
         frequency = np.mean(drawn, axis=0)
     blocks: list[int] = np.flatnonzero(chosen).tolist()
     lowest = scores.values[chosen].min()

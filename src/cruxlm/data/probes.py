@@ -70,9 +70,7 @@ def load_probe(spec: str | Path | Iterable[str], *, field: str | None = None) ->
         return Probe(name, tuple(_builtin_prompts()), shape)
     path = Path(name)
     if not path.exists() and path.suffix.lower() not in READERS:
-        raise OptionError(
-            f"there is no probe or file {name!r}: {did_you_mean(name, BUILTIN)}"
-        )
+        raise OptionError(f"there is no probe or file {name!r}: {did_you_mean(name, BUILTIN)}")
     rows = read_rows(path)
     raw = path.suffix.lower() == ".txt"
     prompts = [

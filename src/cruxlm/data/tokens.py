@@ -56,10 +56,11 @@ def tokenise(
     """
     chosen = _template(probe, tokenizer, template)
     encode = _encoder(tokenizer, chosen, needed=probe.shape == "prompts" or tokenizer is not None)
+    sequences: Iterator[tuple[tuple[int, ...], Prompt]]
     if probe.shape == "prompts":
         sequences = ((encode(prompt), prompt) for prompt in probe.prompts)
     else:
-        sequences = _data_free(probe, tokenizer, chosen, encode, n, vocabulary, seed)
+        sequences = _data_free(probe, tokenizer, encode, n, vocabulary, seed)
     left_out: Counter[str] = Counter()
     kept: dict[str, tuple[tuple[int, ...], Prompt]] = {}
     for tokens, prompt in sequences:
@@ -128,7 +129,6 @@ def _encoder(tokenizer: Any, template: str, *, needed: bool) -> Callable[[Prompt
 def _data_free(
     probe: Probe,
     tokenizer: Any,
-    template: str,
     encode: Callable[[Prompt], tuple[int, ...]],
     n: int,
     vocabulary: int | None,
@@ -154,7 +154,7 @@ def _data_free(
             tuple(tokenizer(prompt.text, add_special_tokens=False)["input_ids"])
             for prompt in probe.prompts
         ]
-        before, after = _frame(tokenizer, template, encode)
+        before, after = _frame(encode)
         special = set(tokenizer.all_special_ids)
         vocabulary = min(vocabulary or len(tokenizer), len(tokenizer))
     if probe.shape == "random":
@@ -180,7 +180,7 @@ def _data_free(
 
 
 def _frame(
-    tokenizer: Any, template: str, encode: Callable[[Prompt], tuple[int, ...]]
+    encode: Callable[[Prompt], tuple[int, ...]],
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """The tokens that stand before and after every prompt's content.
 

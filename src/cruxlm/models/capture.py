@@ -69,7 +69,9 @@ def capture(
             tick(len(batch.prompts))
 
 
-def _arguments(batch: Batch, accepted: Any, tower: nn.Module, device: torch.device) -> dict[str, Any]:
+def _arguments(
+    batch: Batch, accepted: Any, tower: nn.Module, device: torch.device
+) -> dict[str, Any]:
     given: dict[str, Any] = {
         "input_ids": batch.tokens.to(device),
         "attention_mask": batch.mask.to(device),
@@ -90,7 +92,9 @@ def _numbers_positions(tower: nn.Module) -> bool:
 def _input_device(tower: nn.Module) -> torch.device:
     embedding: Any = getattr(tower, "get_input_embeddings", lambda: None)()
     holder = embedding if isinstance(embedding, nn.Module) else tower
-    return next((p.device for p in holder.parameters() if p.device.type != "meta"), torch.device("cpu"))
+    return next(
+        (p.device for p in holder.parameters() if p.device.type != "meta"), torch.device("cpu")
+    )
 
 
 def _check_finite(states: Float[Tensor, "layers samples width"], stack: BlockStack) -> None:

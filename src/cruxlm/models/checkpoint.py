@@ -44,7 +44,9 @@ def weight_files(folder: Path) -> list[Path]:
     index = folder / INDEX
     if index.is_file():
         try:
-            names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+            names = sorted(
+                set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+            )
         except (UnicodeDecodeError, json.JSONDecodeError, KeyError, AttributeError) as error:
             raise ModelError(f"{index} is not a weight index: {error}") from error
         missing = [name for name in names if not (folder / name).is_file()]

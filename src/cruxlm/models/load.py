@@ -120,7 +120,9 @@ def untrained(model: LoadedModel, seed: int) -> LoadedModel:
     """The same architecture freshly initialised from ``seed``: the control for what training did."""
     module = model.module
     if not isinstance(module, transformers.PreTrainedModel):
-        raise ModelError(f"cannot initialise a {type(module).__name__} anew: it has no configuration")
+        raise ModelError(
+            f"cannot initialise a {type(module).__name__} anew: it has no configuration"
+        )
     parameter = next(model.blocks.modules[0].parameters())
     with torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -152,7 +154,9 @@ def _build(
     loading["use_safetensors"] = None if allow_pickle else True
     if target == "auto":
         if not _importable("accelerate"):
-            raise MissingExtraError("--device auto needs accelerate: pip install 'cruxlm[accelerate]'")
+            raise MissingExtraError(
+                "--device auto needs accelerate: pip install 'cruxlm[accelerate]'"
+            )
         loading["device_map"] = "auto"
     model, report = _class_named_by(config).from_pretrained(name, config=config, **loading)
     absent = sorted(report["missing_keys"])
@@ -198,7 +202,9 @@ def _speaking_for_transformers(name: str) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError, RuntimeError, KeyError, ImportError) as error:
-        line = next((text for text in str(error).splitlines() if text.strip()), type(error).__name__)
+        line = next(
+            (text for text in str(error).splitlines() if text.strip()), type(error).__name__
+        )
         raise ModelError(f"cannot load {name}: {line.strip()}") from error
     finally:
         for key, level in levels.items():
@@ -218,7 +224,9 @@ def _check_weights(model: nn.Module, stack: BlockStack) -> None:
         ):
             rest = name.removeprefix(f"{stack.path}.")
             where = f"block {rest.split('.')[0]}, tensor " if rest != name else "tensor "
-            raise ModelError(f"weights that are not finite in {where}{name}: the checkpoint is damaged")
+            raise ModelError(
+                f"weights that are not finite in {where}{name}: the checkpoint is damaged"
+            )
 
 
 def _module_sha256(model: nn.Module) -> str:

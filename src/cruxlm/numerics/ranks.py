@@ -37,7 +37,7 @@ def depth(layers: int) -> Float[np.ndarray, "layers two"]:
 
 
 def spearman(a: Curve, b: Curve) -> float | None:
-    """Spearman's rank correlation; None when either curve is constant or has fewer than 3 values."""
+    """Spearman's rank correlation; None for a constant curve or fewer than 3 values."""
     return _pearson(rankdata(a), rankdata(b)) if len(a) >= 3 else None
 
 

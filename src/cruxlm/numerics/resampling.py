@@ -41,9 +41,9 @@ def deal(
     ``clusters`` holds one integer a sample (the prompt that a token came from; all different when
     samples are prompts): what depends on each other is left out together.
     """
-    numbers = torch.as_tensor(clusters)
-    n = len(numbers)
-    names, cluster_of = numbers.unique(return_inverse=True)
+    n = len(clusters)
+    names = {name: place for place, name in enumerate(sorted(set(clusters)))}
+    cluster_of = torch.tensor([names[name] for name in clusters])
     generator = torch.Generator().manual_seed(seed)
     order = torch.randperm(len(names), generator=generator)
     count = min(groups, len(names))

@@ -14,7 +14,7 @@ MEMORY = 2 << 30
 
 @dataclass(frozen=True)
 class PooledStates:
-    """States of the same samples at every layer. Layer 0 enters block 0, layer l + 1 leaves block l."""
+    """States of the same samples at every layer: 0 enters block 0, l + 1 leaves block l."""
 
     ids: tuple[str, ...]
     """Sample ids in ascending order, so that no result depends on the order of the prompts."""

@@ -10,7 +10,8 @@ def cosines(
 ) -> Float[Tensor, " samples"]:
     """Cosine between two states of each sample, in float64; NaN where a state is zero."""
     a, b = before.double(), after.double()
-    return (a * b).sum(1) / (a.norm(dim=1) * b.norm(dim=1))
+    lengths = torch.linalg.vector_norm(a, dim=1) * torch.linalg.vector_norm(b, dim=1)
+    return torch.div((a * b).sum(1), lengths)
 
 
 def angles(
@@ -23,7 +24,8 @@ def angles(
     """
     a = torch.nn.functional.normalize(before.double(), dim=1)
     b = torch.nn.functional.normalize(after.double(), dim=1)
-    return 2 * torch.atan2((a - b).norm(dim=1), (a + b).norm(dim=1)) / torch.pi
+    apart, along = (torch.linalg.vector_norm(v, dim=1) for v in (a - b, a + b))
+    return 2 * torch.atan2(apart, along) / torch.pi
 
 
 def group_sums(

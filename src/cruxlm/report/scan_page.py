@@ -41,7 +41,9 @@ def _curve(scan: Scan) -> str:
     control = scan.controls.get("untrained", {}).get(primary.label)
     said = "Higher is more critical. "
     if primary.halfwidth is not None:
-        said += "The band holds the 95 % interval of each block (jackknife over groups of prompts). "
+        said += (
+            "The band holds the 95 % interval of each block (jackknife over groups of prompts). "
+        )
     said += "Selected blocks are marked. "
     if primary.incomplete:
         said += "Dashed rings: blocks near an end, scored with the neighbours they have. "
@@ -122,7 +124,9 @@ def _stability(scan: Scan) -> Iterator[str]:
     if chosen.criterion in controls:
         rows.append(("untrained", controls[chosen.criterion]["selected"]))
     if len(rows) > 1:
-        said = "The same rule on the same criterion: the blocks that each probe and control selects."
+        said = (
+            "The same rule on the same criterion: the blocks that each probe and control selects."
+        )
         chart = choice_rows(rows, len(scan.blocks), label="selected blocks by probe and control")
         yield section("Stability over probes and controls", said, chart)
 
@@ -184,9 +188,7 @@ def _others(scan: Scan) -> Iterator[str]:
         (block, *(_with_error(scan.scores[label], block) for label in labels))
         for block in range(len(scan.blocks))
     ]
-    content = table(
-        header, rows, numeric=range(len(header)), chosen=scan.selection.blocks
-    )
+    content = table(header, rows, numeric=range(len(header)), chosen=scan.selection.blocks)
     yield section("All scores", "Score ± standard error.", content, wide=True)
     pairs = [
         (
@@ -201,7 +203,9 @@ def _others(scan: Scan) -> Iterator[str]:
             "depth residuals that reach it. Under 20 blocks no verdict is given."
         )
         head = ("a", "b", "rho", "given depth", "p", "blocks", "verdict")
-        yield section("Agreement between scores", said, table(head, pairs, numeric=range(2, 6)), wide=True)
+        yield section(
+            "Agreement between scores", said, table(head, pairs, numeric=range(2, 6)), wide=True
+        )
 
 
 def _warnings(scan: Scan) -> str:
@@ -211,7 +215,9 @@ def _warnings(scan: Scan) -> str:
             items.append(f"probe {name}: {count} prompts left out ({reason.replace('_', ' ')})")
         if probe["groups"]:
             share = max(probe["groups"]["variance_between"])
-            state = "removed" if probe["groups"]["removed"] else "kept (--within-groups removes them)"
+            state = (
+                "removed" if probe["groups"]["removed"] else "kept (--within-groups removes them)"
+            )
             items.append(
                 f"probe {name}: up to {share:.0%} of the variance is between its "
                 f"{len(probe['groups']['names'])} groups; group means {state}"
@@ -248,10 +254,12 @@ def _next(scan: Scan) -> str:
             "# does another text, or no text at all, choose the same blocks?\n"
             f"crux scan {model} --probe builtin --probe random-tokens"
         )
-    lines.append(f"# what the score means and when it misleads\ncrux explain {scan.primary.criterion}")
+    lines.append(
+        f"# what the score means and when it misleads\ncrux explain {scan.primary.criterion}"
+    )
     lines.append(
         "# choose again from the saved scan\n"
-        'python -c "import cruxlm as crux; print(crux.Scan.load(\'OUT\').select(rule=\'peaks\'))"'
+        "python -c \"import cruxlm as crux; print(crux.Scan.load('OUT').select(rule='peaks'))\""
     )
     return section("What to do next", "", f"<pre>{text(chr(10).join(lines))}</pre>")
 

@@ -1,5 +1,6 @@
 """Blocks chosen from scores, with the reason for each."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -33,9 +34,13 @@ class Selection:
         return {name: list(v) if isinstance(v, tuple) else v for name, v in record.items()}
 
     @classmethod
-    def from_json(cls, record: Any) -> "Selection":
+    def from_json(cls, record: Mapping[str, Any]) -> "Selection":
         """Read back what ``to_json`` wrote."""
         try:
-            return cls(**{n: tuple(v) if isinstance(v, list) else v for n, v in record.items()})
+            held: dict[str, Any] = {
+                name: tuple(value) if isinstance(value, list) else value
+                for name, value in record.items()
+            }
+            return cls(**held)
         except (TypeError, AttributeError) as error:
             raise ResultError(f"a selection is damaged: {error}") from error

@@ -128,13 +128,15 @@ def _grouped(
     pooled: PooledStates, owner: Mapping[str, int], probe: TokenisedProbe, reading: Reading
 ) -> tuple[Measured, dict[str, Any] | None]:
     """The states with their resampling, and how much of their variance lies between groups."""
-    # Prompts are numbered in the order of their ids, so that the deal does not depend on the file's.
+    # Prompts are numbered by their ids, so that the deal does not depend on the file's order.
     rank = {name: place for place, name in enumerate(sorted(probe.ids))}
     clusters = [rank[probe.ids[owner[name]]] for name in pooled.ids]
     resampling = deal(clusters, seed=reading.seed)
     if probe.groups is None:
         if reading.within_groups:
-            raise OptionError(f"--within-groups: probe {probe.name!r} has no groups (a group field)")
+            raise OptionError(
+                f"--within-groups: probe {probe.name!r} has no groups (a group field)"
+            )
         return Measured(pooled.values, resampling), None
     names = sorted(set(probe.groups))
     number = {name: place for place, name in enumerate(names)}

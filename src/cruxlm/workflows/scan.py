@@ -323,5 +323,3 @@ def _one_of(value: Any, allowed: Sequence[str], name: str) -> Any:
     if value not in allowed:
         raise OptionError(f"{name} must be {' or '.join(allowed)}, not {value!r}")
     return value
-
-

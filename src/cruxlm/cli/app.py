@@ -1,0 +1,21 @@
+"""The commands under their names."""
+
+import typer
+
+from cruxlm.cli.env import env
+from cruxlm.cli.explain import explain
+from cruxlm.cli.listing import list_names
+from cruxlm.cli.scan import scan
+from cruxlm.cli.show import show
+
+app = typer.Typer(
+    name="crux",
+    help="Find the layers a language model's behaviour turns on, and how far to believe it.",
+    add_completion=False,
+    rich_markup_mode="rich",
+)
+app.command("scan")(scan)
+app.command("show")(show)
+app.command("explain")(explain)
+app.command("list")(list_names)
+app.command("env")(env)
