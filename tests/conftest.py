@@ -69,9 +69,24 @@ def llama_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def texts() -> list[str]:
     """Forty short texts of different lengths, no two alike."""
-    words = (
-        ["the", "old", "boat", "left", "its", "harbour", "before", "dawn", "and", "nobody", "saw", "where", "it", "went", "that", "day"]
-    )
+    words = [
+        "the",
+        "old",
+        "boat",
+        "left",
+        "its",
+        "harbour",
+        "before",
+        "dawn",
+        "and",
+        "nobody",
+        "saw",
+        "where",
+        "it",
+        "went",
+        "that",
+        "day",
+    ]
     return [" ".join(words[i % 7 : 3 + i % 7 + i // 7]) + f" {i}" for i in range(40)]
 
 

@@ -22,7 +22,7 @@ def share_bars(
     step = (WIDTH - LEFT - RIGHT) / count
     floor = HEIGHT - BOTTOM
 
-    def x(block: float) -> float:
+    def x(block: int) -> float:
         return LEFT + (block + 0.5) * step
 
     parts = []
@@ -50,7 +50,7 @@ def choice_rows(rows: Sequence[tuple[str, Collection[int]]], count: int, *, labe
     left, line = 118, 18
     step = (WIDTH - left - RIGHT) / count
 
-    def x(block: float) -> float:
+    def x(block: int) -> float:
         return left + (block + 0.5) * step
 
     parts = []

@@ -9,7 +9,7 @@ from cruxlm.charts.svg import WIDTH, index_ticks, nice_ticks, svg, text
 
 LEFT, RIGHT, TOP, BOTTOM, HEIGHT = 52, 8, 10, 36, 220
 Curve = Float[np.ndarray, " blocks"]
-Scale = Callable[[float], float]
+Scale = Callable[[int], float]
 
 
 def curve_chart(
@@ -29,7 +29,7 @@ def curve_chart(
     margin = (high - low or abs(high) or 1.0) * 0.06
     low, high = low - margin, high + margin
 
-    def x(block: float) -> float:
+    def x(block: int) -> float:
         return LEFT + (block + 0.5) * (WIDTH - LEFT - RIGHT) / count
 
     def y(value: float) -> float:
@@ -86,6 +86,6 @@ def _runs(values: Curve) -> list[Sequence[int]]:
     return [run.tolist() for run in np.split(defined, np.flatnonzero(np.diff(defined) > 1) + 1)]
 
 
-def _line(run: Sequence[int], values: Curve, x: Scale, y: Scale, kind: str) -> str:
+def _line(run: Sequence[int], values: Curve, x: Scale, y: Callable[[float], float], kind: str) -> str:
     points = " ".join(f"{x(b):.1f},{y(values[b]):.1f}" for b in run)
     return f'<polyline class="{kind}" points="{points}"/>'

@@ -11,9 +11,10 @@ import sys
 from collections.abc import Sequence
 from io import TextIOWrapper
 
+from cruxlm.cli.interrupt import importing, say_interrupted
 from cruxlm.runtime.errors import CruxError, printable
 
-USER_ERROR, BUG, INTERRUPTED = 2, 1, 130
+USER_ERROR, BUG = 2, 1
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -28,7 +29,7 @@ def run(arguments: Sequence[str]) -> int:
     try:
         return _command(list(arguments) or ["--help"])
     except KeyboardInterrupt:
-        return _say("interrupted", INTERRUPTED)
+        return say_interrupted()
     except CruxError as error:
         return _say(str(error), USER_ERROR)
     except BrokenPipeError:  # the reader of our output, `head` say, has gone
@@ -40,13 +41,14 @@ def run(arguments: Sequence[str]) -> int:
             return _say(f"{error.format_message()} (crux --help)", USER_ERROR)
         if hasattr(error, "exit_code"):
             return int(error.exit_code)
-        return _say("interrupted", INTERRUPTED) if _interrupted(error) else _bug(error)
+        return say_interrupted() if _interrupted(error) else _bug(error)
 
 
 def _command(arguments: list[str]) -> int:
-    from typer.main import get_command
+    with importing():
+        from typer.main import get_command
 
-    from cruxlm.cli.app import app
+        from cruxlm.cli.app import app
 
     # Not the command's own main(), which has its own ideas of an interrupt in every version.
     command = get_command(app)

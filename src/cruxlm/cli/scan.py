@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from cruxlm.cli.interrupt import importing
 from cruxlm.cli.output import print_scan
 
 
@@ -14,7 +15,7 @@ def scan(
         str | None, typer.Argument(help="Hub id or folder; without one, the embedded default.")
     ] = None,
     probe: Annotated[
-        list[str] | None,
+        list[Path] | None,
         typer.Option(
             help="builtin, random-tokens, shuffled-tokens, or a file; several may be given."
         ),
@@ -66,14 +67,19 @@ def scan(
     """Score every block of MODEL, select the critical ones, say how far to believe it."""
     from cruxlm.runtime.errors import OptionError, printable
     from cruxlm.runtime.files import check_writable
-    from cruxlm.workflows.scan import plan_scan
-    from cruxlm.workflows.scan import scan as run_scan
+
+    with importing():
+        from cruxlm.workflows.scan import plan_scan
+        from cruxlm.workflows.scan import scan as run_scan
 
     if out is not None:
         check_writable(out)
     if k is not None and select is not None:
         raise OptionError("give --k or --select, not both")
     names = [name.strip() for name in criteria.split(",") if name.strip()]
+    windowed = [name for name in names if name.split(":")[0] in ("dynamics", "cka")]
+    if window is not None and not windowed:
+        raise OptionError("--window is an option of dynamics, which --criteria does not name")
     changed = {} if window is None else {"window": window}
     loading: dict[str, Any] = {
         "dtype": dtype,
@@ -83,13 +89,12 @@ def scan(
         "allow_pickle": allow_pickle,
     }
     read: dict[str, Any] = {
-        "criteria": [(s, changed if s.split(":")[0] in ("dynamics", "cka") else {}) for s in names],
-        "probe": probe or ["builtin"],
+        "criteria": [(name, changed if name in windowed else {}) for name in names],
+        "probe": probe or [Path("builtin")],  # paths, as a list of strings would be one of texts
         "field": field,
         "n": n,
         "template": template,
     }
-    how: dict[str, Any] = {"pooling": pooling, "padding": padding}
     if dry_run:
         print("\n".join(map(printable, plan_scan(model, **read, **loading))))
         return
@@ -97,7 +102,8 @@ def scan(
         model,
         **read,
         **loading,
-        **how,
+        pooling=pooling,
+        padding=padding,
         tokens=tokens,
         within_groups=within_groups,
         select_by=f"top:{k}" if k is not None else select,
@@ -110,6 +116,6 @@ def scan(
     if out is not None:
         found.save(out)
     if as_json:
-        print(json.dumps(found.to_json(), indent=1, ensure_ascii=True))
+        print(json.dumps(found.to_json(), indent=1, allow_nan=False))
     else:
         print_scan(found, out)

@@ -1,6 +1,7 @@
 """Probes: the prompts that a scan reads, before any model has seen them."""
 
 import json
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.resources import files
@@ -58,9 +59,7 @@ def load_probe(spec: str | Path | Iterable[str], *, field: str | None = None) ->
     when the tokenizer has a template.
     """
     if not isinstance(spec, (str, Path)):
-        texts = list(spec)
-        if not all(isinstance(text, str) for text in texts):
-            raise ProbeError("a probe given as a list must hold texts")
+        texts = [_checked(text, f"prompt {number}") for number, text in enumerate(spec, start=1)]
         return Probe("prompts", tuple(Prompt(text, None, None) for text in texts))
     name = str(spec)
     if name in BUILTIN:
@@ -69,7 +68,7 @@ def load_probe(spec: str | Path | Iterable[str], *, field: str | None = None) ->
             shape = "random" if name == "random-tokens" else "shuffled"
         return Probe(name, tuple(_builtin_prompts()), shape)
     path = Path(name)
-    if not path.exists() and path.suffix.lower() not in READERS:
+    if not os.path.exists(path) and path.suffix.lower() not in READERS:
         raise OptionError(f"there is no probe or file {name!r}: {did_you_mean(name, BUILTIN)}")
     rows = read_rows(path)
     raw = path.suffix.lower() == ".txt"
@@ -99,16 +98,14 @@ def _prompt(row: Row, where: str, field: str | None, *, raw: bool) -> Prompt:
         raise ProbeError(f"{where} has {missing} (fields: {have}): name one with --field")
     group = next((str(row[known]) for known in GROUP_FIELDS if row.get(known) is not None), None)
     value = row[name]
+    where = f"{where} field {name!r}"
     if isinstance(value, list):
-        messages = _messages(value, f"{where} field {name!r}")
+        messages = _messages(value, where)
         return Prompt(messages[-1]["content"] if messages else "", messages or None, group)
-    if value is None:
-        value = ""
-    if not isinstance(value, str):
-        raise ProbeError(f"{where} field {name!r} is {type(value).__name__}, not text")
+    value = _checked("" if value is None else value, where)
     given = row.get("input")
     if name == "instruction" and isinstance(given, str) and given.strip():
-        value = f"{value}\n\n{given}"
+        value = f"{value}\n\n{_checked(given, where)}"
     return Prompt(value, None if raw else _asked(value), group)
 
 
@@ -118,7 +115,19 @@ def _messages(value: list[Any], where: str) -> tuple[Message, ...]:
     for item in value:
         if not isinstance(item, dict) or not isinstance(item.get("content"), str):
             raise ProbeError(f"{where} is no list of messages with a role and a content")
-        messages.append({"role": str(item.get("role", "user")), "content": item["content"]})
+        content = _checked(item["content"], where)
+        messages.append({"role": str(item.get("role", "user")), "content": content})
     while messages and messages[-1]["role"] == "assistant":
         messages.pop()
     return tuple(messages)
+
+
+def _checked(value: Any, where: str) -> str:
+    """Text that a tokenizer can read: no other type, and no half of a character."""
+    if not isinstance(value, str):
+        raise ProbeError(f"{where} is {type(value).__name__}, not text")
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise ProbeError(f"{where} holds half of a character (a lone surrogate)") from error
+    return value

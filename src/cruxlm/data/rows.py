@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,8 @@ TEXT = "text"
 
 def read_rows(path: Path) -> list[Row]:
     """All rows of a file, each a mapping from field to value; a text file has one row a line."""
-    if not path.is_file():
-        raise ProbeError(f"there is no file {path}")
+    if not os.path.isfile(path):  # unlike Path.is_file, no error for a name that is too long
+        raise ProbeError(f"{path} is a folder" if os.path.isdir(path) else f"there is no file {path}")
     reader = READERS.get(path.suffix.lower())
     if reader is None:
         raise ProbeError(f"{path} is none of {', '.join(sorted(READERS))}")
@@ -27,9 +28,12 @@ def read_rows(path: Path) -> list[Row]:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_bytes().decode("utf-8-sig")
+        data = path.read_bytes()
+        return data.decode("utf-8-sig")
+    except OSError as error:
+        raise ProbeError(f"cannot read {path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        line = path.read_bytes()[: error.start].count(b"\n") + 1
+        line = data[: error.start].count(b"\n") + 1
         raise ProbeError(f"{path} line {line} is not UTF-8 text: is it the right file?") from error
 
 
@@ -39,19 +43,20 @@ def _txt(path: Path) -> list[Row]:
         line = text[: text.index("\0")].count("\n") + 1
         raise ProbeError(f"{path} line {line} has a NUL byte: this is not a text file")
     # Not splitlines(): a form feed or a Unicode separator inside a prompt does not end it.
-    return [{TEXT: line.removesuffix("\r")} for line in text.split("\n")[: None if text else 0]]
+    lines = text.removesuffix("\n").split("\n") if text else []
+    return [{TEXT: line.removesuffix("\r")} for line in lines]
 
 
 def _jsonl(path: Path) -> list[Row]:
     rows = []
     for number, line in enumerate(_text(path).split("\n"), start=1):
         if line.strip():
-            rows.append(_row(_parsed(line, f"{path} line {number}"), f"{path} line {number}"))
+            rows.append(_row(_parsed(line, path, number), f"{path} line {number}"))
     return rows
 
 
 def _json(path: Path) -> list[Row]:
-    value = _parsed(_text(path), str(path))
+    value = _parsed(_text(path), path)
     if isinstance(value, dict):
         lists = [held for held in value.values() if isinstance(held, list)]
         if len(lists) != 1:
@@ -77,16 +82,21 @@ def _parquet(path: Path) -> list[Row]:
         raise MissingExtraError("parquet needs pyarrow: pip install 'cruxlm[parquet]'") from error
     try:
         rows: list[Row] = parquet.read_table(path).to_pylist()
-    except (ArrowException, OSError) as error:
-        raise ProbeError(f"{path} is not a parquet file: {error}") from error
+    except (ArrowException, OSError, UnicodeDecodeError) as error:
+        raise ProbeError(f"{path} cannot be read as parquet: {error}") from error
     return rows
 
 
-def _parsed(text: str, where: str) -> Any:
+def _parsed(text: str, path: Path, line: int | None = None) -> Any:
+    """A JSON value; ``line`` is where in the file the text stands, None for the whole file."""
     try:
         return json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise ProbeError(f"{where} is not JSON: {error}") from error
+    except json.JSONDecodeError as error:
+        where = f"line {line or error.lineno} column {error.colno}"
+        raise ProbeError(f"{path} {where} is not JSON: {error.msg}") from error
+    except (ValueError, RecursionError) as error:  # a number or a nesting that is too long
+        where = f"{path} line {line}" if line else str(path)
+        raise ProbeError(f"{where} cannot be read: {error}") from error
 
 
 def _row(value: Any, where: str) -> Row:

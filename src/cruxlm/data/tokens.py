@@ -22,7 +22,7 @@ class TokenisedProbe:
     name: str
     """The probe's name."""
     ids: tuple[str, ...]
-    """A hash of each prompt's tokens: equal for the same prompt in any order or file."""
+    """A hash of each prompt's tokens, ascending: the same in any file, whatever its order."""
     prompts: tuple[tuple[int, ...], ...]
     """Token ids of each prompt."""
     groups: tuple[str, ...] | None
@@ -35,7 +35,7 @@ class TokenisedProbe:
     @property
     def ids_sha256(self) -> str:
         """One hash for the set of samples, whatever their order."""
-        return hashlib.sha256("\n".join(sorted(self.ids)).encode()).hexdigest()
+        return hashlib.sha256("\n".join(self.ids).encode()).hexdigest()
 
 
 def tokenise(
@@ -65,6 +65,11 @@ def tokenise(
     kept: dict[str, tuple[tuple[int, ...], Prompt]] = {}
     for tokens, prompt in sequences:
         name = hashlib.sha256(",".join(map(str, tokens)).encode()).hexdigest()[:16]
+        if vocabulary and max(tokens, default=0) >= vocabulary:
+            raise ProbeError(
+                f"the tokenizer gives token {max(tokens)}, the model knows {vocabulary}: "
+                "they do not belong together"
+            )
         if not tokens or not prompt.text.strip():
             left_out["empty"] += 1
         elif context is not None and len(tokens) > context:
@@ -76,17 +81,20 @@ def tokenise(
         if len(kept) == n:
             break
     if len(kept) < FEWEST:
-        why = ", ".join(f"{count} {reason}" for reason, count in sorted(left_out.items()))
+        counts = sorted(left_out.items())
+        why = ", ".join(f"{count} {reason.replace('_', ' ')}" for reason, count in counts)
         limit = f" (the model's context is {context} tokens)" if left_out["too_long"] else ""
         raise ProbeError(
-            f"probe {probe.name!r} has {len(kept)} usable prompts, a scan needs {FEWEST} or more; "
+            f"a scan needs {FEWEST} usable prompts or more, probe {probe.name!r} has {len(kept)}; "
             f"left out: {why or 'none'}{limit}"
         )
-    groups = [prompt.group for _, prompt in kept.values()]
+    # From here on prompts stand in the order of their ids: nothing depends on the file's order.
+    ordered = sorted(kept.items())
+    groups = [prompt.group for _, (_, prompt) in ordered]
     return TokenisedProbe(
         name=probe.name,
-        ids=tuple(kept),
-        prompts=tuple(tokens for tokens, _ in kept.values()),
+        ids=tuple(name for name, _ in ordered),
+        prompts=tuple(tokens for _, (tokens, _) in ordered),
         groups=tuple(map(str, groups)) if None not in groups and len(set(groups)) > 1 else None,
         template=chosen,
         left_out=dict(sorted(left_out.items())),
@@ -120,8 +128,8 @@ def _encoder(tokenizer: Any, template: str, *, needed: bool) -> Callable[[Prompt
             except Exception as error:  # templates raise their own kinds, through jinja2
                 line = str(error).splitlines()[0] if str(error) else type(error).__name__
                 raise ProbeError(f"the chat template refuses a prompt: {line}") from error
-            return tuple(tokenizer(text, add_special_tokens=False)["input_ids"])
-        return tuple(tokenizer(prompt.text)["input_ids"])
+            return tuple(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+        return tuple(tokenizer(prompt.text, verbose=False)["input_ids"])
 
     return encode
 
@@ -151,7 +159,7 @@ def _data_free(
         special: set[int] = set()
     else:
         contents = [
-            tuple(tokenizer(prompt.text, add_special_tokens=False)["input_ids"])
+            tuple(tokenizer(prompt.text, add_special_tokens=False, verbose=False)["input_ids"])
             for prompt in probe.prompts
         ]
         before, after = _frame(encode)

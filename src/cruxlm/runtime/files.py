@@ -1,52 +1,76 @@
 """Files that are there whole or not at all."""
 
 import os
-import tempfile
+import secrets
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from cruxlm.runtime.errors import OutputError
 
 
 def write_all(folder: Path, contents: Mapping[str, bytes]) -> None:
-    """Write several files into ``folder``, each under a temporary name first, then renamed.
+    """Write several files into ``folder``; after an error or an interrupt it is as it was before.
 
-    All bytes are on disk before the first rename, so that a full disk or an interrupt leaves the
-    folder as it was; the renames themselves are atomic one by one.
+    All bytes are on disk under temporary names before the first rename, and what a rename replaces
+    is kept until the last one is done. Raises ``OutputError`` when the folder cannot be written.
     """
-    made_folder = not folder.exists()
-    staged: list[tuple[Path, Path]] = []
+    mark = secrets.token_hex(4)
+    made: list[Path] = []
+    staged = {folder / name: folder / f".{name}.{mark}.new" for name in contents}
+    kept = {folder / name: folder / f".{name}.{mark}.old" for name in contents}
+    moves: list[tuple[Path, Path]] = []
     try:
+        made += [place for place in (folder, *folder.parents) if not place.exists()]
         folder.mkdir(parents=True, exist_ok=True)
-        for name, data in contents.items():
-            handle, temporary = tempfile.mkstemp(prefix=f".{name}.", dir=folder)
-            staged.append((Path(temporary), folder / name))
-            with os.fdopen(handle, "wb") as file:
+        for temporary, data in zip(staged.values(), contents.values(), strict=True):
+            with temporary.open("xb") as file:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        for temporary_path, final in staged:
-            temporary_path.chmod(0o666 & ~umask)  # mkstemp makes files that only we can read
-            temporary_path.replace(final)
-    except OSError as error:
-        raise OutputError(f"cannot write to {folder}: {error.strerror or error}") from error
+        for final in staged:
+            if final.is_dir():
+                raise IsADirectoryError(None, f"{final.name} is a folder there")
+            if final.exists():
+                moves.append((final, kept[final]))
+                final.replace(kept[final])
+            moves.append((staged[final], final))
+            staged[final].replace(final)
+    except BaseException as error:
+        for source, target in reversed(moves):
+            if target.exists() and not source.exists():  # the last move may not have happened
+                target.replace(source)
+        if isinstance(error, OSError):
+            raise OutputError(f"cannot write to {folder}: {error.strerror or error}") from error
+        raise
+    else:
+        for old in kept.values():
+            old.unlink(missing_ok=True)
     finally:
-        for temporary_path, _ in staged:
-            temporary_path.unlink(missing_ok=True)
-        if made_folder and folder.exists() and not any(folder.iterdir()):
-            folder.rmdir()
+        for temporary in staged.values():
+            temporary.unlink(missing_ok=True)
+        for place in made:
+            with suppress(OSError):  # not empty: it is wanted
+                place.rmdir()
 
 
 def check_writable(folder: Path) -> None:
     """Refuse an output folder that cannot be written, before any work is done for it."""
-    if folder.exists() and not folder.is_dir():
-        raise OutputError(f"--out {folder} is a file: name a folder")
     nearest = folder
-    while not nearest.exists():
+    while not _present(nearest, folder):
         nearest = nearest.parent
     if not nearest.is_dir():
-        raise OutputError(f"--out {folder}: {nearest} is a file: name a folder")
+        where = "" if nearest == folder else f": {nearest}"
+        raise OutputError(f"--out {folder}{where} is not a folder: name one")
     if not os.access(nearest, os.W_OK | os.X_OK):
         raise OutputError(f"no write access to {nearest}: choose another --out")
+
+
+def _present(path: Path, folder: Path) -> bool:
+    try:
+        path.lstat()  # a link that leads nowhere is there too, and in the way
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise OutputError(f"--out {folder}: {error.strerror}: choose another") from error
+    return True

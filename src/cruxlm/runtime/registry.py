@@ -47,7 +47,16 @@ class Registry(Generic[T]):
         return resolved
 
     def get(self, name: str) -> T:
-        """The thing itself, imported now if it was not before."""
-        module, _, attribute = self._targets()[self.canonical(name)].partition(":")
-        found: Any = getattr(import_module(module), attribute)
+        """The thing itself, imported now if it was not before; a broken plug-in is named."""
+        canonical = self.canonical(name)
+        target = self._targets()[canonical]
+        module, _, attribute = target.partition(":")
+        try:
+            found: Any = getattr(import_module(module), attribute)
+        except Exception as error:
+            if canonical in self._builtin:
+                raise
+            raise OptionError(
+                f"the plug-in {self.kind} {canonical!r} ({target}) cannot be loaded: {error}"
+            ) from error
         return found  # type: ignore[no-any-return]

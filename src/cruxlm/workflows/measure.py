@@ -1,6 +1,7 @@
 """From a model and a probe to the states that criteria of states are given."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,7 +48,7 @@ def tokenised(
 ) -> list[TokenisedProbe]:
     """Every probe in this model's tokens."""
     vocabulary = getattr(text_config(model.module), "vocab_size", None)
-    return [
+    read = [
         tokenise(
             probe,
             model.tokenizer,
@@ -59,6 +60,11 @@ def tokenised(
         )
         for probe in probes
     ]
+    if reading.within_groups:
+        for probe in read:
+            if probe.groups is None:
+                raise OptionError(f"--within-groups: probe {probe.name!r} has no field of groups")
+    return read
 
 
 def measure(
@@ -91,11 +97,13 @@ def measure(
     by_prompt: dict[int, list[str]] = {}
     for name, index in owner.items():
         by_prompt.setdefault(index, []).append(name)
-    for batch, states in run:
-        if accumulator is None:
-            accumulator = StatesAccumulator(list(owner), states.shape[0], states.shape[2])
-        ids = [name for index in batch.prompts for name in by_prompt.get(index, ())]
-        accumulator.update(ids, states)
+    # Closed at once when anything fails here, so that no hook outlives the call.
+    with closing(run):
+        for batch, states in run:
+            if accumulator is None:
+                accumulator = StatesAccumulator(list(owner), states.shape[0], states.shape[2])
+            ids = [name for index in batch.prompts for name in by_prompt.get(index, ())]
+            accumulator.update(ids, states)
     assert accumulator is not None  # a probe has prompts
     pooled = accumulator.compute()
     measured, groups = _grouped(pooled, owner, probe, reading)
@@ -128,15 +136,8 @@ def _grouped(
     pooled: PooledStates, owner: Mapping[str, int], probe: TokenisedProbe, reading: Reading
 ) -> tuple[Measured, dict[str, Any] | None]:
     """The states with their resampling, and how much of their variance lies between groups."""
-    # Prompts are numbered by their ids, so that the deal does not depend on the file's order.
-    rank = {name: place for place, name in enumerate(sorted(probe.ids))}
-    clusters = [rank[probe.ids[owner[name]]] for name in pooled.ids]
-    resampling = deal(clusters, seed=reading.seed)
+    resampling = deal([owner[name] for name in pooled.ids], seed=reading.seed)
     if probe.groups is None:
-        if reading.within_groups:
-            raise OptionError(
-                f"--within-groups: probe {probe.name!r} has no groups (a group field)"
-            )
         return Measured(pooled.values, resampling), None
     names = sorted(set(probe.groups))
     number = {name: place for place, name in enumerate(names)}

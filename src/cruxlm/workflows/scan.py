@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 
@@ -40,6 +40,7 @@ DEFAULT_BATCH = 16
 TOKENS_ALL = 4096
 """Tokens that pooling ``all`` keeps."""
 CONTROLS = ("untrained",)
+TEMPLATES = get_args(Template)
 
 CriterionSpec = str | tuple[str, Mapping[str, Any]]
 ProbeSpec = str | Path | Probe | Iterable[str]
@@ -56,9 +57,9 @@ def scan(
     probe: ProbeSpec | Sequence[ProbeSpec] = DEFAULT_PROBE,
     field: str | None = None,
     n: int = DEFAULT_N,
-    pooling: Pooling = "last",
+    pooling: str = "last",
     tokens: int = TOKENS_ALL,
-    template: Template = "auto",
+    template: str = "auto",
     within_groups: bool = False,
     select_by: str | None = None,
     ends: str = "skip",
@@ -70,7 +71,7 @@ def scan(
     trust_remote_code: bool = False,
     allow_pickle: bool = False,
     batch_size: int = DEFAULT_BATCH,
-    padding: PaddingSide = "right",
+    padding: str = "right",
     seed: int = 0,
     show_progress: bool = False,
 ) -> Scan:
@@ -89,12 +90,12 @@ def scan(
     requests = _requests(criteria)
     reading = Reading(
         n=_count(n, "n", FEWEST),
-        pooling=_one_of(pooling, ("last", "mean", "all"), "pooling"),
+        pooling=_one_of(pooling, get_args(Pooling), "pooling"),
         tokens=_count(tokens, "tokens", FEWEST),
-        template=_one_of(template, ("auto", "chat", "raw"), "template"),
+        template=_one_of(template, TEMPLATES, "template"),
         within_groups=within_groups,
         batch_size=_count(batch_size, "batch_size", 1),
-        padding=_one_of(padding, ("right", "left"), "padding"),
+        padding=_one_of(padding, get_args(PaddingSide), "padding"),
         seed=_count(seed, "seed", 0),
     )
     if control is not None:
@@ -169,13 +170,22 @@ def plan_scan(
     probe: ProbeSpec | Sequence[ProbeSpec] = DEFAULT_PROBE,
     field: str | None = None,
     n: int = DEFAULT_N,
-    template: Template = "auto",
+    template: str = "auto",
     **loading: Any,
 ) -> list[str]:
     """What a scan would do, a line each, having loaded and checked all that it needs."""
     requests = _requests(criteria)
     loaded = load_model(default_model() if model is None else model, **loading)
-    reading = Reading(n, "last", 0, template, False, 1, "right", 0)
+    reading = Reading(
+        n=_count(n, "n", FEWEST),
+        pooling="last",
+        tokens=FEWEST,
+        template=_one_of(template, TEMPLATES, "template"),
+        within_groups=False,
+        batch_size=1,
+        padding="right",
+        seed=0,
+    )
     lines = [f"model {loaded.name}: {len(loaded.blocks.modules)} blocks at {loaded.blocks.path}"]
     for read in tokenised(_probes(probe, field), loaded, reading):
         size = sum(map(len, read.prompts))
