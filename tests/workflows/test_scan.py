@@ -159,7 +159,7 @@ def test_groups_are_reported_and_removed(llama, tmp_path):
     assert not np.allclose(kept["dynamics"].values, removed["dynamics"].values)
     assert np.allclose(kept["block_influence"].values, removed["block_influence"].values)
     assert any("--within-groups" in w for w in removed["block_influence"].warnings)
-    with pytest.raises(OptionError, match="has no groups"):
+    with pytest.raises(OptionError, match="no field of groups"):
         run(llama, within_groups=True)
 
 

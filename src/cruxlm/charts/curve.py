@@ -24,8 +24,12 @@ def curve_chart(
 ) -> str:
     """One curve as SVG; blocks without a value leave a gap. ``kind`` is ``curve`` or ``other``."""
     count = len(values)
-    spread = np.zeros(count) if halfwidth is None else np.nan_to_num(halfwidth)
-    low, high = float(np.nanmin(values - spread)), float(np.nanmax(values + spread))
+    defined = np.isfinite(values)
+    known = defined if halfwidth is None else defined & np.isfinite(halfwidth)
+    spread = np.where(known, 0.0 if halfwidth is None else halfwidth, 0.0)
+    low, high = 0.0, 1.0
+    if defined.any():
+        low, high = float((values - spread)[defined].min()), float((values + spread)[defined].max())
     margin = (high - low or abs(high) or 1.0) * 0.06
     low, high = low - margin, high + margin
 
@@ -45,7 +49,7 @@ def curve_chart(
     for tick in nice_ticks(low, high, max(2, height // 50)):
         parts.append(
             f'<path class="axis" opacity=".5" d="M{LEFT} {y(tick):.1f}H{WIDTH - RIGHT}"/>'
-            f'<text x="{LEFT - 6}" y="{y(tick) + 4:.1f}" text-anchor="end">{tick:g}</text>'
+            f'<text x="{LEFT - 6}" y="{y(tick) + 4:.1f}" text-anchor="end">{tick:.10g}</text>'
         )
     parts += block_axis(count, x, floor)
     for run in _runs(values):
@@ -55,7 +59,7 @@ def curve_chart(
             parts.append(f'<polygon class="band" points="{upper} {lower}"/>')
         parts.append(_line(run, values, x, y, kind))
     radius = min(4.0, max(1.5, step / 3))
-    for block in np.flatnonzero(np.isfinite(values)).tolist():
+    for block in np.flatnonzero(defined).tolist():
         style = "dot" + (" chosen" if block in selected else "")
         style += " cut" if block in incomplete else ""
         shown = f"block {block}: {values[block]:.4g}"
@@ -86,6 +90,8 @@ def _runs(values: Curve) -> list[Sequence[int]]:
     return [run.tolist() for run in np.split(defined, np.flatnonzero(np.diff(defined) > 1) + 1)]
 
 
-def _line(run: Sequence[int], values: Curve, x: Scale, y: Callable[[float], float], kind: str) -> str:
+def _line(
+    run: Sequence[int], values: Curve, x: Scale, y: Callable[[float], float], kind: str
+) -> str:
     points = " ".join(f"{x(b):.1f},{y(values[b]):.1f}" for b in run)
     return f'<polyline class="{kind}" points="{points}"/>'

@@ -27,7 +27,7 @@ def heatmap(
     cell = (WIDTH - LEFT - RIGHT) / count
     size = cell * count
     scaled = (matrix - low) / (high - low) if high > low else np.ones_like(matrix)
-    level = np.where(np.isfinite(scaled), np.round(np.nan_to_num(scaled) * (LEVELS - 1)), -1)
+    level = np.where(np.isfinite(matrix), np.round(np.nan_to_num(scaled) * (LEVELS - 1)), -1)
     parts = []
     for value in range(LEVELS):
         cells = "".join(

@@ -1,18 +1,43 @@
 """A terminal table with a bar for each block."""
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from io import StringIO
+from itertools import islice
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
-from rich.console import Console
+from rich.console import Console, ConsoleOptions
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+from cruxlm.runtime.errors import printable
+
 EIGHTHS = " ▏▎▍▌▋▊▉█"
+OTHERS = 4
+"""Columns of other scores: with more the numbers would not fit 80 characters."""
 Curve = Float[np.ndarray, " blocks"]
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A bar that gives way: as long as the numbers beside it leave room for, up to ``cells``."""
+
+    share: float
+    """Length, as a share of the longest."""
+    cells: int
+    """Characters of the longest where there is room."""
+
+    def __rich_measure__(self, _console: Console, options: ConsoleOptions) -> Measurement:
+        """Any width will do."""
+        return Measurement(1, min(self.cells, options.max_width))
+
+    def __rich_console__(self, _console: Console, options: ConsoleOptions) -> Iterator[Text]:
+        """One line of eighth blocks."""
+        yield Text(bar(self.share, min(self.cells, options.max_width)))
 
 
 def bar(share: float, cells: int) -> str:
@@ -32,10 +57,11 @@ def block_table(
     others: Mapping[str, Curve] | None = None,
     cells: int = 20,
 ) -> Table:
-    """One row a block: mark, number, bar, score and its 95 % half-width, other scores.
+    """One row a block: mark, number, bar, score and its 95 % half-width, the first other scores.
 
     The bars start at zero when that shows anything, else at the lowest score (and say so).
     """
+    others = dict(islice((others or {}).items(), OTHERS))
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1, 0, 0))
     defined = values[np.isfinite(values)]
     low = min(0.0, float(defined.min())) if defined.size else 0.0
@@ -44,27 +70,30 @@ def block_table(
     low = float(defined.min()) - 0.1 * (high - float(defined.min())) if cut else low
     table.add_column("", no_wrap=True)
     table.add_column("block", justify="right", no_wrap=True, min_width=5)
-    table.add_column(Text(f"from {low:.3g}") if cut else "", min_width=cells, no_wrap=True)
-    table.add_column(Text(broken(label)), justify="right", no_wrap=True)
+    table.add_column(Text(f"from {low:.3g}") if cut else "")
+    table.add_column(Text(broken(printable(label))), justify="right", no_wrap=True)
     table.add_column("± 95%", justify="right", no_wrap=True)
     if frequency is not None:
-        table.add_column("chosen in", justify="right", no_wrap=True)
-    for name in others or {}:
-        table.add_column(Text(broken(name)), justify="right", no_wrap=True)
+        table.add_column("chosen\nin", justify="right", no_wrap=True)
+    for name in others:
+        table.add_column(Text(broken(printable(name))), justify="right", no_wrap=True)
     for block, value in enumerate(values.tolist()):
         chosen = block in selected
         length = (value - low) / (high - low) if math.isfinite(value) and high > low else 0.0
-        cells_of_row = [
-            "▶" if chosen else " ",
-            f"{block}{'*' if block in incomplete else ''}",
-            bar(length, cells),
+        numbers = [
             number(value),
             "" if halfwidth is None else number(float(halfwidth[block])),
         ]
         if frequency is not None:
-            cells_of_row.append(f"{frequency[block]:.0%}" if frequency[block] else "")
-        cells_of_row += [number(float(curve[block])) for curve in (others or {}).values()]
-        table.add_row(*map(Text, cells_of_row), style="bold yellow" if chosen else None)
+            numbers.append(f"{frequency[block]:.0%}" if frequency[block] else "")
+        numbers += [number(float(curve[block])) for curve in others.values()]
+        table.add_row(
+            "▶" if chosen else " ",
+            f"{block}{'*' if block in incomplete else ''}",
+            Bar(length, cells),
+            *map(Text, numbers),
+            style="bold yellow" if chosen else None,
+        )
     return table
 
 

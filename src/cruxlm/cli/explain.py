@@ -12,15 +12,9 @@ def explain(name: Annotated[str, typer.Argument(help="A criterion, such as dynam
 
     from cruxlm.criteria.registry import CRITERIA
 
-    console = Console()
+    console = Console(highlight=False, markup=False)
     criterion = CRITERIA.get(name)
     console.print(Markdown(criterion.page()))
-    console.print(
-        f"\nunit: {criterion.unit}   needs: {', '.join(sorted(criterion.needs))}", highlight=False
-    )
-    console.print(
-        f"cost: {criterion.cost}   presets: {', '.join(criterion.presets)}", highlight=False
-    )
-    console.print(
-        f"does not change with: {', '.join(sorted(criterion.invariances))}", highlight=False
-    )
+    console.print(f"\nunit: {criterion.unit}   needs: {', '.join(sorted(criterion.needs))}")
+    console.print(f"cost: {criterion.cost}   presets: {', '.join(criterion.presets)}")
+    console.print(f"does not change with: {', '.join(sorted(criterion.invariances))}")

@@ -15,6 +15,7 @@ def list_names(
     """The criteria, probes and selection rules by name."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     from cruxlm.runtime.errors import OptionError, did_you_mean
 
@@ -22,9 +23,9 @@ def list_names(
         raise OptionError(f"there is nothing called {kind!r} to list: {did_you_mean(kind, KINDS)}")
     table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2))
     for shown in [kind] if kind else KINDS:
-        table.add_row(f"[bold]{shown}[/]", "")
+        table.add_row(Text(shown, style="bold"), "")
         for name, meaning in _entries(shown):
-            table.add_row(f"  {name}", meaning)
+            table.add_row(Text(f"  {name}"), Text(meaning))  # Text: brackets are not markup
     Console(highlight=False).print(table)
 
 

@@ -3,7 +3,7 @@
 A ``CruxError`` and a wrong option are one line and exit code 2; Ctrl-C is 130; anything else is a
 bug: exit code 1, with the traceback saved and its path printed.
 
-The commands are imported inside the guard: Ctrl-C while libraries load is an interrupt like any other.
+The commands are imported inside the guard: Ctrl-C while libraries load is met like any other.
 """
 
 import os

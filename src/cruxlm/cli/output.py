@@ -1,5 +1,6 @@
 """What a person sees of a scan in the terminal."""
 
+import textwrap
 from pathlib import Path
 
 from cruxlm.results.scan import REPORT_NAME, Scan
@@ -12,31 +13,35 @@ def print_scan(scan: Scan, out: Path | None) -> None:
     from rich.text import Text
 
     console = Console(highlight=False)
+
+    def say(text: str, style: str = "", indent: str = "") -> None:
+        lines = textwrap.wrap(
+            printable(text), console.width, subsequent_indent=indent, break_on_hyphens=False
+        )
+        console.print(Text("\n".join(lines), style=style))
+
     primary = scan.primary
     probe = scan.probes[str(primary.probe)]
-    console.print(Text(printable(scan.model), style="bold"), Text(f"({len(scan.blocks)} blocks)"))
-    read = (
-        f"probe {primary.probe}, n = {probe['n']}, pooling {probe['pooling']}, {probe['template']}"
-    )
-    console.print(Text(printable(read), style="dim"))
+    say(f"{scan.model} ({len(scan.blocks)} blocks)", style="bold")
+    read = f"n = {probe['n']}, pooling {probe['pooling']}, {probe['template']}"
+    say(f"probe {primary.probe}, {read}", style="dim")
     console.print()
     console.print(scan.table())
     legend = f"▶ selected ({scan.selection.rule})"
     if scan.selection.frequency is not None:
-        legend += "   chosen in: share of half-samples that select the block"
+        legend += "   chosen in: share of half-samples"
     if primary.incomplete:
         legend += "   * fewer neighbours"
-    console.print(Text(legend, style="dim"))
+    console.print(Text(printable(legend), style="dim"))
     console.print()
-    console.print(Text(printable(scan.finding)))
+    say(scan.finding)
     for label, scores in scan.scores.items():
         for warning in scores.warnings:
-            console.print(Text(printable(f"! {label}: {warning}"), style="yellow"))
+            say(f"! {label}: {warning}", style="yellow", indent="  ")
     for name, record in scan.probes.items():
         if record["left_out"]:
-            left = ", ".join(
-                f"{n} {why.replace('_', ' ')}" for why, n in record["left_out"].items()
-            )
-            console.print(Text(printable(f"! probe {name}: left out {left}"), style="yellow"))
+            counts = record["left_out"].items()
+            left = ", ".join(f"{count} {reason.replace('_', ' ')}" for reason, count in counts)
+            say(f"! probe {name}: left out {left}", style="yellow", indent="  ")
     if out is not None:
         console.print(Text(f"report: {printable(str(out / REPORT_NAME))}"), soft_wrap=True)

@@ -14,16 +14,17 @@ def show(
         str | None, typer.Option(help="Choose again: top:5, window:5, peaks, share:25%.")
     ] = None,
     by: Annotated[str | None, typer.Option(help="Scores to choose by.")] = None,
-    ends: Annotated[str, typer.Option(help="skip or keep the end blocks.")] = "skip",
+    ends: Annotated[str | None, typer.Option(help="skip or keep the end blocks.")] = None,
 ) -> None:
     """Print a saved scan, or choose its blocks by another rule or other scores."""
     from cruxlm.results.scan import Scan
+    from cruxlm.runtime.errors import printable
 
     found = Scan.load(path)
-    if select is None and by is None:
+    if select is None and by is None and ends is None:
         print_scan(found, None)
         return
-    chosen = found.select(rule=select, by=by, ends=ends)
-    print(f"{chosen.criterion} {chosen.rule}, ends {chosen.ends}")
+    chosen = found.select(rule=select, by=by, ends=ends or "skip")
+    print(printable(f"{chosen.criterion} {chosen.rule}, ends {chosen.ends}"))
     for block, reason in zip(chosen.blocks, chosen.reasons, strict=True):
-        print(f"{block:>5}  {found.blocks[block]}  {reason}")
+        print(f"{block:>5}  {printable(found.blocks[block])}  {reason}")

@@ -19,7 +19,7 @@ TEXT = "text"
 def read_rows(path: Path) -> list[Row]:
     """All rows of a file, each a mapping from field to value; a text file has one row a line."""
     if not os.path.isfile(path):  # unlike Path.is_file, no error for a name that is too long
-        raise ProbeError(f"{path} is a folder" if os.path.isdir(path) else f"there is no file {path}")
+        raise ProbeError(f"{path} is no file" if os.path.exists(path) else f"there is no {path}")
     reader = READERS.get(path.suffix.lower())
     if reader is None:
         raise ProbeError(f"{path} is none of {', '.join(sorted(READERS))}")

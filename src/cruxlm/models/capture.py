@@ -1,12 +1,12 @@
 """Run prompts through a model and keep one pooled state a block, and nothing else.
 
-Pooling happens inside the hook: during a forward pass a scan adds layers x batch x width floats, the
-model's own activations are freed as they would be without it, and the pass ends after the last
+Pooling happens inside the hook: during a forward pass a scan adds layers x batch x width floats,
+the model's own activations are freed as they would be without it, and the pass ends after the last
 block, before norm and head.
 """
 
 import inspect
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -14,59 +14,93 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from cruxlm.models.batches import Batch
-from cruxlm.models.locate import BlockStack
+from cruxlm.models.locate import BlockStack, input_embedding
 from cruxlm.models.patch import Patch, StopForwardError, evaluation_mode
 from cruxlm.runtime.errors import ModelError
 from cruxlm.runtime.progress import Tick
 
 
+Receiver = Callable[[Batch, Float[Tensor, "layers samples width"]], None]
+"""Is handed each batch with its states; the states are overwritten when it returns."""
+
+
 def capture(
-    stack: BlockStack, batches: Iterable[Batch], tick: Tick = lambda _done: None
-) -> Iterator[tuple[Batch, Float[Tensor, "layers samples width"]]]:
-    """For each batch, the pooled float32 states: the first block's input, then each block's output.
+    stack: BlockStack,
+    batches: Iterable[Batch],
+    receive: Receiver,
+    tick: Tick = lambda _done: None,
+) -> None:
+    """Hand ``receive`` each batch's pooled float32 states, layer by layer.
 
     Layer 0 is what enters block 0, layer l + 1 what leaves block l (before the final norm). Samples
-    follow the batch's own order. Raises ``ModelError`` for a state that is not finite, naming the block.
+    follow the batch's own order. Raises ``ModelError`` for a state that is not finite, naming the
+    block.
     """
     accepted = inspect.signature(stack.tower.forward).parameters
     device = _input_device(stack.tower)
-    pooled: list[Tensor] = []
-    current: list[Batch] = []
-
-    def watch(states: Tensor) -> None:
-        if states.dim() != 3 or states.shape[:2] != current[0].tokens.shape:
-            raise ModelError(
-                f"block {max(len(pooled) - 1, 0)} of {stack.path} passes states of shape "
-                f"{tuple(states.shape)}, not (batch, tokens, width): not supported"
-            )
-        pooled.append(current[0].pool(states))
+    collected = _Collected(stack)
 
     def watch_last(states: Tensor) -> None:
-        watch(states)
+        collected.add(states)
         raise StopForwardError
 
     with Patch() as patch, evaluation_mode(stack.tower), torch.no_grad():
-        patch.watch_input(stack.modules[0], watch)
+        patch.watch_input(stack.modules[0], collected.add)
         for block in stack.modules[:-1]:
-            patch.watch_output(block, watch)
+            patch.watch_output(block, collected.add)
         patch.watch_output(stack.modules[-1], watch_last)
         for batch in batches:
-            pooled.clear()
-            current[:] = [batch]
+            collected.begin(batch)
             try:
                 stack.tower(**_arguments(batch, accepted, stack.tower, device))
             except StopForwardError:
                 pass
             else:
                 raise ModelError(f"the last block {stack.names[-1]} was never run")
-            if len(pooled) != len(stack.modules) + 1:
-                raise ModelError(
-                    f"{len(pooled) - 1} of {len(stack.modules)} blocks of {stack.path} were run once"
-                )
-            states = torch.stack([state.to(pooled[-1].device) for state in pooled]).cpu()
-            _check_finite(states, stack)
-            yield batch, states
+            receive(batch, collected.states())
             tick(len(batch.prompts))
+
+
+class _Collected:
+    """The pooled states of one batch, written into one buffer as they come by."""
+
+    def __init__(self, stack: BlockStack) -> None:
+        self.stack = stack
+        self.layers = len(stack.modules) + 1
+        self.buffer: Tensor | None = None
+
+    def begin(self, batch: Batch) -> None:
+        """Start a batch; the buffer of the last one is used again when it fits."""
+        self.batch = batch
+        self.seen = 0
+
+    def add(self, states: Tensor) -> None:
+        """Pool what enters the first block or leaves any block."""
+        if states.dim() != 3 or states.shape[:2] != self.batch.tokens.shape:
+            raise ModelError(
+                f"block {max(self.seen - 1, 0)} of {self.stack.path} passes states of shape "
+                f"{tuple(states.shape)}, not (batch, tokens, width): not supported"
+            )
+        if self.seen == self.layers:
+            raise ModelError(f"a block of {self.stack.path} is run more than once: not supported")
+        pooled = self.batch.pool(states)
+        if self.buffer is None or self.buffer.shape[1:] != pooled.shape:
+            self.buffer = None  # first free the old one
+            self.buffer = pooled.new_empty((self.layers, *pooled.shape))
+        self.buffer[self.seen] = pooled  # across devices too, when a model is split
+        self.seen += 1
+
+    def states(self) -> Float[Tensor, "layers samples width"]:
+        """All layers on the CPU; ``ModelError`` for one that is missing or not finite."""
+        if self.buffer is None or self.seen != self.layers:
+            raise ModelError(f"only {self.seen - 1} blocks of {self.stack.path} were run")
+        states = self.buffer.cpu()
+        for layer, values in enumerate(states):
+            if not bool(torch.isfinite(values).all()):
+                name = self.stack.names[layer - 1]
+                where = "the embeddings" if layer == 0 else f"block {layer - 1} ({name})"
+                raise ModelError(f"{where} give states that are not finite: try --dtype float32")
+        return states
 
 
 def _arguments(
@@ -74,10 +108,13 @@ def _arguments(
 ) -> dict[str, Any]:
     given: dict[str, Any] = {
         "input_ids": batch.tokens.to(device),
-        "attention_mask": batch.mask.to(device),
+        # As a tokenizer gives it: some models subtract it from one, which a bool refuses.
+        "attention_mask": batch.mask.long().to(device),
     }
-    # RoBERTa's kin number positions from their padding index and do it themselves.
-    if "position_ids" in accepted and not _numbers_positions(tower):
+    # Padded on the right, every prompt starts at the first column, where models count from. RoBERTa's
+    # kin number positions from their padding token and do it themselves.
+    padded_left = not bool(batch.mask[:, 0].all())
+    if padded_left and "position_ids" in accepted and not _numbers_positions(tower):
         given["position_ids"] = (batch.mask.cumsum(1) - 1).clamp_min(0).to(device)
     if "use_cache" in accepted:
         given["use_cache"] = False
@@ -86,20 +123,13 @@ def _arguments(
 
 
 def _numbers_positions(tower: nn.Module) -> bool:
-    return any(hasattr(m, "create_position_ids_from_input_ids") for m in tower.modules())
+    ways = ("create_position_ids_from_input_ids", "create_position_ids_from_inputs_embeds")
+    return any(hasattr(module, way) for module in tower.modules() for way in ways)
 
 
 def _input_device(tower: nn.Module) -> torch.device:
-    embedding: Any = getattr(tower, "get_input_embeddings", lambda: None)()
-    holder = embedding if isinstance(embedding, nn.Module) else tower
+    embedding = input_embedding(tower)
+    holder = tower if embedding is None else embedding
     return next(
         (p.device for p in holder.parameters() if p.device.type != "meta"), torch.device("cpu")
     )
-
-
-def _check_finite(states: Float[Tensor, "layers samples width"], stack: BlockStack) -> None:
-    finite = torch.isfinite(states).flatten(1).all(dim=1)
-    if not bool(finite.all()):
-        first = int((~finite).nonzero()[0])
-        where = "the embeddings" if first == 0 else f"block {first - 1} ({stack.names[first - 1]})"
-        raise ModelError(f"{where} give states that are not finite: try --dtype float32")

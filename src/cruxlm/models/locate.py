@@ -27,8 +27,17 @@ class BlockStack:
 
 def text_config(model: nn.Module) -> Any:
     """The configuration of the text tower; None for a module that has no configuration."""
-    config = getattr(model, "config", None)
+    config: Any = getattr(model, "config", None)
     return config.get_text_config() if hasattr(config, "get_text_config") else config
+
+
+def input_embedding(module: nn.Module) -> nn.Module | None:
+    """The module that embeds tokens; None where there is no single one or nothing says which."""
+    try:
+        embedding = getattr(module, "get_input_embeddings", lambda: None)()
+    except (NotImplementedError, AttributeError):  # what transformers raises, by version
+        return None
+    return embedding if isinstance(embedding, nn.Module) else None
 
 
 def find_blocks(model: nn.Module) -> BlockStack:
@@ -88,12 +97,6 @@ def _belongs(model: nn.Module, path: str, config: Any) -> bool:
 def _tower(model: nn.Module, path: str) -> nn.Module:
     """The nearest module above the list that embeds tokens itself."""
     for module in _ancestors(model, path):
-        embeds = getattr(module, "get_input_embeddings", None)
-        if embeds is not None and module is not model:
-            try:
-                inner = embeds()
-            except (NotImplementedError, AttributeError):
-                continue
-            if isinstance(inner, nn.Module):
-                return module
+        if module is not model and input_embedding(module) is not None:
+            return module
     return model

@@ -52,7 +52,8 @@ class StatesAccumulator:
     ) -> "StatesAccumulator":
         """Store the states of these samples."""
         rows = torch.tensor([self._row[name] for name in ids])
-        self.values[:, rows] = states.to(self.values)
+        for layer, new in zip(self.values, states, strict=True):  # one at a time copies least
+            layer[rows] = new.to(layer)
         self.seen[rows] = True
         return self
 

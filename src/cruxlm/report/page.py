@@ -13,8 +13,9 @@ STYLE = """
 *{box-sizing:border-box}
 body{margin:0;background:var(--bg);color:var(--ink);font:15px/1.55 system-ui,-apple-system,sans-serif}
 main{max-width:1120px;margin:0 auto;padding:28px 18px 60px}
-h1{font-size:24px;margin:0 0 2px;overflow-wrap:anywhere}h2{font-size:17px;margin:0 0 6px}
-.sub{color:var(--muted);margin:0 0 18px;overflow-wrap:anywhere}
+h1,h2,p,li,summary{overflow-wrap:anywhere}
+h1{font-size:24px;margin:0 0 2px}h2{font-size:17px;margin:0 0 6px}
+.sub{color:var(--muted);margin:0 0 18px}
 .finding{background:var(--tint);border-left:4px solid var(--mark);padding:14px 18px;border-radius:6px;
 font-size:16px;margin:0 0 18px}
 .grid{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,460px),1fr));gap:18px}

@@ -1,6 +1,7 @@
 """The report of a scan: the picture, and everything a reader needs to doubt it."""
 
 import math
+import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -11,7 +12,7 @@ from cruxlm.charts.curve import curve_chart
 from cruxlm.charts.heatmap import heatmap
 from cruxlm.charts.svg import text
 from cruxlm.report.page import page, section, table
-from cruxlm.results.scan import Scan
+from cruxlm.results.scan import BUILTIN_MODEL, Scan
 from cruxlm.results.scores import Scores
 
 
@@ -73,8 +74,8 @@ def _similarity(scan: Scan) -> Iterator[str]:
         if "cka" in scores.tensors:
             said = (
                 f"CKA between the states of every two blocks ({scores.options.get('estimator')}, "
-                f"probe {scores.probe}). A turn is where the bright square along the diagonal ends. "
-                "Dots mark the selected blocks."
+                f"probe {scores.probe}). A turn is where the bright square along the diagonal "
+                "ends. Dots mark the selected blocks."
             )
             chart = heatmap(
                 np.asarray(scores.tensors["cka"]),
@@ -110,8 +111,8 @@ def _stability(scan: Scan) -> Iterator[str]:
     if chosen.frequency is not None:
         halves = scan.primary.evidence["half_samples"]
         said = (
-            f"How often each block is selected when {halves} random halves of the prompts are scored "
-            "in place of all of them. A sharp selection is near 100 % or 0 % everywhere."
+            f"How often each block is selected when {halves} random halves of the prompts are "
+            "scored in place of all of them. A sharp selection is near 100 % or 0 % everywhere."
         )
         chart = share_bars(
             {"selected": np.array(chosen.frequency)},
@@ -142,8 +143,8 @@ def _outliers(scan: Scan) -> Iterator[str]:
             shown[f"largest {top}"] = np.array(share, dtype=float)
     said = (
         f"The share of each block's Gram that its largest {', '.join(map(str, tops))} of {width} "
-        "dimensions hold alone (solid, paler, palest). Where one dimension holds most, similarity is "
-        "about that dimension; the table has the score without them."
+        "dimensions hold alone (solid, paler, palest). Where one dimension holds most, similarity "
+        "is about that dimension; the table has the score without them."
     )
     rows = []
     for block in range(len(scan.blocks)):
@@ -154,7 +155,8 @@ def _outliers(scan: Scan) -> Iterator[str]:
         rows.append((block, _number(scan.primary.values[block]), *without))
     header = ("block", "score", *(f"without {top}" for top in tops))
     chart = share_bars(shown, label="energy of the largest dimensions") if shown else ""
-    details = f"<details><summary>Scores without them</summary>{table(header, rows, numeric=range(5))}</details>"
+    scores = table(header, rows, numeric=range(len(header)))
+    details = f"<details><summary>Scores without them</summary>{scores}</details>"
     yield section("Outlier dimensions", said, chart + details)
 
 
@@ -165,8 +167,8 @@ def _depth(scan: Scan) -> str:
         explained = found["explained"]
         rows[-1] = (*rows[-1], "-" if explained is None else f"{explained:.0%}")
     said = (
-        "A ruler can rank blocks too. Spearman's correlation of each score with the block's index and "
-        "with its distance to the nearer end, and the share of the ranking that both explain."
+        "A ruler can rank blocks too. Spearman's correlation of each score with the block's index "
+        "and with its distance to the nearer end, and the share of the ranking that both explain."
     )
     header = ("scores", "index", "end distance", "explained")
     content = table(header, rows, numeric=(1, 2, 3))
@@ -214,7 +216,7 @@ def _warnings(scan: Scan) -> str:
         for reason, count in probe["left_out"].items():
             items.append(f"probe {name}: {count} prompts left out ({reason.replace('_', ' ')})")
         if probe["groups"]:
-            share = max(probe["groups"]["variance_between"])
+            share = max(probe["groups"]["variance_between"], default=0.0)
             state = (
                 "removed" if probe["groups"]["removed"] else "kept (--within-groups removes them)"
             )
@@ -245,22 +247,19 @@ def _provenance(scan: Scan) -> str:
 
 
 def _next(scan: Scan) -> str:
-    model = scan.model if " " not in scan.model else ""
+    model = "" if scan.model == BUILTIN_MODEL else f" {shlex.quote(scan.model)}"
     lines = []
     if "untrained" not in scan.controls:
-        lines.append(f"# is it the architecture?\ncrux scan {model} --control untrained")
+        lines.append(f"# is it the architecture?\ncrux scan{model} --control untrained")
     if len(scan.probes) == 1:
         lines.append(
             "# does another text, or no text at all, choose the same blocks?\n"
-            f"crux scan {model} --probe builtin --probe random-tokens"
+            f"crux scan{model} --probe builtin --probe random-tokens"
         )
     lines.append(
         f"# what the score means and when it misleads\ncrux explain {scan.primary.criterion}"
     )
-    lines.append(
-        "# choose again from the saved scan\n"
-        "python -c \"import cruxlm as crux; print(crux.Scan.load('OUT').select(rule='peaks'))\""
-    )
+    lines.append("# choose again from the saved scan\ncrux show OUT --select peaks")
     return section("What to do next", "", f"<pre>{text(chr(10).join(lines))}</pre>")
 
 

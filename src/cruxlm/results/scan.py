@@ -1,5 +1,6 @@
 """A scan: every score, the selection made from them, and where it all came from."""
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,12 +10,15 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from cruxlm.results.scores import Scores
+from cruxlm.results.schema import check_scan
+from cruxlm.results.scores import Scores, plain
 from cruxlm.results.selection import Selection
 from cruxlm.runtime.errors import OptionError, ResultError, did_you_mean
 
 FORMAT = "crux.scan/1"
 JSON_NAME, TENSORS_NAME, REPORT_NAME = "scan.json", "scan.safetensors", "report.html"
+BUILTIN_MODEL = "built-in testbed model"
+"""What a scan without a model names as its model."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -67,7 +71,7 @@ class Scan:
         rule: str | None = None,
         ends: str = "skip",
     ) -> Selection:
-        """Choose blocks again: ``k`` highest, or by a rule (``window:4``, ``peaks:3``, ``share:25%``)."""
+        """Choose blocks again: ``k`` highest, or by a rule (``window:4``, ``peaks:3``)."""
         from cruxlm.criteria.select import select
 
         if k is not None and rule is not None:
@@ -83,7 +87,7 @@ class Scan:
             "model": self.model,
             "blocks": list(self.blocks),
             "parameters": list(self.parameters),
-            "probes": {name: dict(probe) for name, probe in self.probes.items()},
+            "probes": plain(self.probes),
             "criteria": {label: scores.to_json() for label, scores in self.scores.items()},
             "controls": {
                 control: {label: scores.to_json() for label, scores in held.items()}
@@ -91,19 +95,28 @@ class Scan:
             },
             "selection": self.selection.to_json(),
             "selections": [selection.to_json() for selection in self.selections],
-            "agreement": dict(self.agreement),
+            "agreement": plain(self.agreement),
             "finding": self.finding,
-            "provenance": dict(self.provenance),
-            "run": dict(self.run),
+            "provenance": plain(self.provenance),
+            "run": plain(self.run),
+            "tensors_sha256": hashlib.sha256(self._tensors()).hexdigest(),
         }
 
     def files(self) -> dict[str, bytes]:
         """The bytes of every file that ``save`` writes, by name."""
-        from safetensors.numpy import save
-
         from cruxlm.report.scan_page import scan_page
 
         text = json.dumps(self.to_json(), indent=1, allow_nan=False, ensure_ascii=False)
+        return {
+            JSON_NAME: (text + "\n").encode("utf-8", "backslashreplace"),
+            TENSORS_NAME: self._tensors(),
+            REPORT_NAME: scan_page(self).encode("utf-8", "backslashreplace"),
+        }
+
+    def _tensors(self) -> bytes:
+        """Half-samples and larger arrays as safetensors, by ``label.name``."""
+        from safetensors.numpy import save
+
         tensors: dict[str, np.ndarray] = {}
         held = [("", self.scores), *((f"{name}/", part) for name, part in self.controls.items())]
         for prefix, part in held:
@@ -113,11 +126,7 @@ class Scan:
                     arrays["halves"] = scores.halves
                 for name, array in arrays.items():
                     tensors[f"{prefix}{label}.{name}"] = np.ascontiguousarray(array)
-        return {
-            JSON_NAME: (text + "\n").encode("utf-8", "backslashreplace"),
-            TENSORS_NAME: save(tensors),
-            REPORT_NAME: scan_page(self).encode("utf-8", "backslashreplace"),
-        }
+        return save(tensors)
 
     def save(self, folder: str | Path) -> Path:
         """Write ``scan.json``, ``scan.safetensors`` and ``report.html``; all of them or none."""
@@ -132,17 +141,18 @@ class Scan:
     def load(cls, path: str | Path) -> "Scan":
         """Read a saved scan from its folder or its ``scan.json``; ``ResultError`` when damaged."""
         source = Path(path)
-        source = source / JSON_NAME if source.is_dir() else source
         try:
+            source = source / JSON_NAME if source.is_dir() else source
             record = json.loads(source.read_text("utf-8"))
-        except FileNotFoundError as error:
+        except (FileNotFoundError, NotADirectoryError) as error:
             raise ResultError(f"there is no scan at {source}") from error
         except (OSError, ValueError, RecursionError) as error:
             raise ResultError(f"{source} is damaged: {error}") from error
         if not isinstance(record, dict) or record.get("format") != FORMAT:
             raise ResultError(f"{source} is not a scan of format {FORMAT}")
-        tensors = _tensors(source.with_name(TENSORS_NAME))
         try:
+            check_scan(record)
+            tensors = _tensors(source.with_name(TENSORS_NAME), record["tensors_sha256"])
             return cls(
                 model=record["model"],
                 blocks=tuple(record["blocks"]),
@@ -157,16 +167,14 @@ class Scan:
                 run=record["run"],
                 controls={
                     name: _scores(held, tensors, f"{name}/")
-                    for name, held in record.get("controls", {}).items()
+                    for name, held in record["controls"].items()
                 },
             )
-        except (KeyError, TypeError, AttributeError) as error:
-            raise ResultError(f"{source} is damaged: {type(error).__name__} {error}") from error
         except ResultError as error:
             raise ResultError(f"{source} is damaged: {error}") from error
 
     def table(self) -> Any:
-        """The scan as a rich table: a bar for each block, its uncertainty, the selected ones marked."""
+        """The scan as a rich table: a bar for each block, its uncertainty, the selected marked."""
         from cruxlm.charts.table import block_table
 
         primary = self.primary
@@ -218,14 +226,19 @@ def _scores(records: Any, tensors: Mapping[str, np.ndarray], prefix: str) -> dic
     return found
 
 
-def _tensors(path: Path) -> dict[str, Float[np.ndarray, "..."]]:
+def _tensors(path: Path, sha256: str) -> dict[str, Float[np.ndarray, "..."]]:
+    """The arrays beside a scan; refused when they are not the ones it was saved with."""
     from safetensors import SafetensorError
-    from safetensors.numpy import load_file
+    from safetensors.numpy import load
 
-    if not path.exists():
-        return {}
     try:
-        found: dict[str, np.ndarray] = load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise ResultError(f"{path} is damaged: {error}") from error
+        data = path.read_bytes()
+    except OSError as error:
+        raise ResultError(f"{path.name}, which belongs to it, cannot be read") from error
+    if hashlib.sha256(data).hexdigest() != sha256:
+        raise ResultError(f"{path.name} is not the one that was saved with it")
+    try:
+        found: dict[str, np.ndarray] = load(data)
+    except SafetensorError as error:
+        raise ResultError(f"{path.name}: {error}") from error
     return found

@@ -18,7 +18,7 @@ class Groups(TypedDict):
 
     names: list[str]
     sizes: list[int]
-    variance_between: list[Number]
+    variance_between: list[float]
     removed: bool
 
 
@@ -173,7 +173,7 @@ def check_shape(value: Any, shape: Any, where: str) -> None:
 
 
 def check_scan(record: Any) -> None:
-    """Raise ``ResultError`` where a record is no ``ScanRecord``, or its parts do not fit together."""
+    """Raise ``ResultError`` where a record is no ``ScanRecord`` or its parts do not fit."""
     check_shape(record, ScanRecord, "the scan")
     count = len(record["blocks"])
     _check_length(record["parameters"], count, "parameters")

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from cruxlm.results.schema import ScoresRecord
 from cruxlm.runtime.errors import ResultError
 
 
@@ -69,11 +70,11 @@ class Scores:
             "reference": self.reference,
             "unit": self.unit,
             "names": list(self.names),
-            "values": numbers(self.values),
-            "stderr": None if self.stderr is None else numbers(self.stderr),
-            **{name: numbers(curve) for name, curve in self.series.items()},
-            "options": dict(self.options),
-            "evidence": dict(self.evidence),
+            "values": plain(self.values),
+            "stderr": None if self.stderr is None else plain(self.stderr),
+            **{name: plain(curve) for name, curve in self.series.items()},
+            "options": plain(self.options),
+            "evidence": plain(self.evidence),
             "warnings": list(self.warnings),
         }
 
@@ -82,19 +83,15 @@ class Scores:
         cls, label: str, record: Mapping[str, Any], tensors: Mapping[str, np.ndarray]
     ) -> "Scores":
         """Read back what ``to_json`` wrote; ``tensors`` are those of this label."""
-        known = {
-            "criterion", "preset", "probe", "evaluator", "reference", "unit", "names", "values",
-            "stderr", "options", "evidence", "warnings",
-        }  # fmt: skip
-        absent = known - set(record)
-        if absent:
-            raise ResultError(f"scores {label!r} lack {', '.join(sorted(absent))}")
         units = len(record["names"])
+        halves = tensors.get("halves")
+        if halves is not None and halves.shape[1:] != (units,):
+            raise ResultError(f"{label}.halves has shape {halves.shape} for {units} units")
+        declared = set(ScoresRecord.__annotations__) - {"values", "stderr"}
         curves = {
-            name: _curve(record[name], units, f"{label}.{name}")
-            for name in record
-            if name not in known or name in ("values", "stderr")
-            if record[name] is not None
+            name: _curve(values, units, f"{label}.{name}")
+            for name, values in record.items()
+            if name not in declared and values is not None
         }
         return cls(
             label=label,
@@ -105,7 +102,7 @@ class Scores:
             names=tuple(record["names"]),
             values=curves.pop("values"),
             stderr=curves.pop("stderr", None),
-            halves=tensors.get("halves"),
+            halves=halves,
             series=curves,
             tensors={name: value for name, value in tensors.items() if name != "halves"},
             options=record["options"],
@@ -116,9 +113,15 @@ class Scores:
         )
 
 
-def numbers(values: Float[np.ndarray, " units"]) -> list[float | None]:
-    """A curve as JSON numbers: null for NaN, and no infinity."""
-    return [float(value) if math.isfinite(value) else None for value in values]
+def plain(value: Any) -> Any:
+    """Nested data as JSON can hold it: null for what is not finite, numpy's numbers as Python's."""
+    if isinstance(value, Mapping):
+        return {str(name): plain(held) for name, held in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(held) for held in value]
+    if isinstance(value, (np.ndarray, np.generic)):
+        return plain(value.tolist())
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _curve(values: Any, units: int, where: str) -> Float[np.ndarray, " units"]:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from cruxlm.runtime.errors import ResultError
+from cruxlm.results.schema import SelectionRecord
 
 
 @dataclass(frozen=True)
@@ -36,11 +36,8 @@ class Selection:
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> "Selection":
         """Read back what ``to_json`` wrote."""
-        try:
-            held: dict[str, Any] = {
-                name: tuple(value) if isinstance(value, list) else value
-                for name, value in record.items()
-            }
-            return cls(**held)
-        except (TypeError, AttributeError) as error:
-            raise ResultError(f"a selection is damaged: {error}") from error
+        fields: dict[str, Any] = {}
+        for name in SelectionRecord.__annotations__:
+            value = record[name]
+            fields[name] = tuple(value) if isinstance(value, list) else value
+        return cls(**fields)

@@ -16,26 +16,25 @@ def write_all(folder: Path, contents: Mapping[str, bytes]) -> None:
     is kept until the last one is done. Raises ``OutputError`` when the folder cannot be written.
     """
     mark = secrets.token_hex(4)
+    places = [folder / name for name in contents]
+    staged = [folder / f".{name}.{mark}.new" for name in contents]
+    kept = [folder / f".{name}.{mark}.old" for name in contents]
     made: list[Path] = []
-    staged = {folder / name: folder / f".{name}.{mark}.new" for name in contents}
-    kept = {folder / name: folder / f".{name}.{mark}.old" for name in contents}
     moves: list[tuple[Path, Path]] = []
     try:
         made += [place for place in (folder, *folder.parents) if not place.exists()]
         folder.mkdir(parents=True, exist_ok=True)
-        for temporary, data in zip(staged.values(), contents.values(), strict=True):
-            with temporary.open("xb") as file:
+        for new, data in zip(staged, contents.values(), strict=True):
+            with new.open("xb") as file:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
-        for final in staged:
-            if final.is_dir():
-                raise IsADirectoryError(None, f"{final.name} is a folder there")
-            if final.exists():
-                moves.append((final, kept[final]))
-                final.replace(kept[final])
-            moves.append((staged[final], final))
-            staged[final].replace(final)
+        for place, new, old in zip(places, staged, kept, strict=True):
+            if place.is_file():
+                moves.append((place, old))
+                place.replace(old)
+            moves.append((new, place))
+            new.replace(place)
     except BaseException as error:
         for source, target in reversed(moves):
             if target.exists() and not source.exists():  # the last move may not have happened
@@ -44,11 +43,11 @@ def write_all(folder: Path, contents: Mapping[str, bytes]) -> None:
             raise OutputError(f"cannot write to {folder}: {error.strerror or error}") from error
         raise
     else:
-        for old in kept.values():
+        for old in kept:
             old.unlink(missing_ok=True)
     finally:
-        for temporary in staged.values():
-            temporary.unlink(missing_ok=True)
+        for new in staged:
+            new.unlink(missing_ok=True)
         for place in made:
             with suppress(OSError):  # not empty: it is wanted
                 place.rmdir()

@@ -1,7 +1,6 @@
 """From a model and a probe to the states that criteria of states are given."""
 
 from collections.abc import Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +9,7 @@ import torch
 from cruxlm.criteria.descriptor import Measured
 from cruxlm.data.probes import Probe
 from cruxlm.data.tokens import Template, TokenisedProbe, tokenise
-from cruxlm.models.batches import PaddingSide, Pooling, batches, chosen_positions
+from cruxlm.models.batches import Batch, PaddingSide, Pooling, batches, chosen_positions
 from cruxlm.models.capture import capture
 from cruxlm.models.load import LoadedModel
 from cruxlm.models.locate import text_config
@@ -81,29 +80,27 @@ def measure(
     )
     owner = _sample_owners(probe, positions, reading.pooling)
     pad = getattr(text_config(model.module), "pad_token_id", None)
-    run = capture(
-        model.blocks,
-        batches(
-            probe.prompts,
-            positions,
-            pooling=reading.pooling,
-            batch_size=reading.batch_size,
-            padding=reading.padding,
-            pad_token=pad if isinstance(pad, int) and pad >= 0 else 0,
-        ),
-        tick,
-    )
-    accumulator: StatesAccumulator | None = None
     by_prompt: dict[int, list[str]] = {}
     for name, index in owner.items():
         by_prompt.setdefault(index, []).append(name)
-    # Closed at once when anything fails here, so that no hook outlives the call.
-    with closing(run):
-        for batch, states in run:
-            if accumulator is None:
-                accumulator = StatesAccumulator(list(owner), states.shape[0], states.shape[2])
-            ids = [name for index in batch.prompts for name in by_prompt.get(index, ())]
-            accumulator.update(ids, states)
+    accumulator: StatesAccumulator | None = None
+
+    def receive(batch: Batch, states: torch.Tensor) -> None:
+        nonlocal accumulator
+        if accumulator is None:  # the first batch tells how wide states are
+            accumulator = StatesAccumulator(list(owner), states.shape[0], states.shape[2])
+        ids = [name for index in batch.prompts for name in by_prompt.get(index, ())]
+        accumulator.update(ids, states)
+
+    prepared = batches(
+        probe.prompts,
+        positions,
+        pooling=reading.pooling,
+        batch_size=reading.batch_size,
+        padding=reading.padding,
+        pad_token=pad if isinstance(pad, int) and pad >= 0 else 0,
+    )
+    capture(model.blocks, prepared, receive, tick)
     assert accumulator is not None  # a probe has prompts
     pooled = accumulator.compute()
     measured, groups = _grouped(pooled, owner, probe, reading)

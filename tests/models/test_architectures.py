@@ -1,0 +1,522 @@
+"""Blocks and their states on tiny random models of many architectures, against plain forward passes.
+
+The oracle runs one prompt at a time, without padding, through the whole model as its users call it,
+and keeps what plain hooks on a list that is named here see.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+import pytest
+import torch
+import transformers
+from torch import Tensor, nn
+
+from cruxlm.models.batches import Batch, batches, chosen_positions
+from cruxlm.models.capture import capture
+from cruxlm.models.locate import BlockStack, find_blocks
+from cruxlm.runtime.errors import ModelError
+
+VOCABULARY, WIDTH, DEPTH = 61, 16, 3
+LENGTHS = (5, 11, 7, 11, 3, 9)
+"""Prompts of different lengths, two of them equal; most are longer than the sliding windows."""
+CLOSE: dict[str, float] = {"atol": 1e-5, "rtol": 1e-5}
+
+BASE: dict[str, Any] = {
+    "vocab_size": VOCABULARY,
+    "hidden_size": WIDTH,
+    "intermediate_size": 32,
+    "num_hidden_layers": DEPTH,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 64,
+    "pad_token_id": 0,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
+WINDOW = {"sliding_window": 4}
+MASKED_LM = {k: v for k, v in BASE.items() if k != "num_key_value_heads"}
+"""Keys that architectures with as many keys as queries know."""
+GPT = {
+    "vocab_size": VOCABULARY,
+    "n_embd": WIDTH,
+    "n_layer": DEPTH,
+    "n_head": 4,
+    "n_positions": 64,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
+EXPERTS = {"num_experts_per_tok": 2, "moe_intermediate_size": 24}
+"""The number of experts is set to the number of blocks: a list of experts must not be taken for them."""
+MAMBA = {"mamba_d_state": 4, "mamba_d_conv": 3, "mamba_expand": 2}
+VISION = {
+    "hidden_size": WIDTH,
+    "intermediate_size": 32,
+    "num_hidden_layers": DEPTH,
+    "num_attention_heads": 4,
+    "image_size": 32,
+    "patch_size": 16,
+}
+"""A vision tower as deep and as wide as the text tower."""
+MLA = {
+    "q_lora_rank": 8,
+    "kv_lora_rank": 8,
+    "qk_rope_head_dim": 4,
+    "qk_nope_head_dim": 4,
+    "v_head_dim": 4,
+    "num_key_value_heads": 4,
+}
+MROPE = {"rope_scaling": {"type": "mrope", "mrope_section": [1, 1, 0]}}
+QWEN_VISION = {"depth": DEPTH, "embed_dim": WIDTH, "num_heads": 4, "hidden_size": WIDTH}
+NOT_EXACT_LEFT = "transformers itself gives other states for prompts that are padded on the left"
+
+
+@dataclass(frozen=True)
+class Case:
+    """An architecture and what is known of it."""
+
+    model: str
+    """Class in transformers."""
+    config: str
+    """Its configuration's class."""
+    path: str
+    """Where its blocks are."""
+    options: dict[str, Any]
+    """Options of the configuration."""
+    hidden: bool = True
+    """Whether ``hidden_states[i + 1]`` is the output of block i, for all but the last block."""
+    left: bool = True
+    """Whether transformers is exact for prompts padded on the left."""
+    inputs: dict[str, Any] = field(default_factory=dict)
+    """What the whole model wants besides the prompt."""
+
+    def build(self) -> nn.Module:
+        """A model whose blocks differ more than a fresh one's, so that a mistake shows."""
+        torch.manual_seed(0)
+        config = getattr(transformers, self.config)(**self.options)
+        model: nn.Module = getattr(transformers, self.model)(config)
+        with torch.no_grad():
+            for parameter in model.parameters():
+                if parameter.dim() > 1:
+                    parameter.normal_(0, 0.25)
+        return model.eval()
+
+
+CASES = [
+    Case("LlamaForCausalLM", "LlamaConfig", "model.layers", BASE),
+    Case("LlamaModel", "LlamaConfig", "layers", BASE),
+    Case("LlamaForSequenceClassification", "LlamaConfig", "model.layers", BASE),
+    Case("Qwen2ForCausalLM", "Qwen2Config", "model.layers", BASE),
+    Case("Qwen3ForCausalLM", "Qwen3Config", "model.layers", {**BASE, "head_dim": 4}),
+    Case("MistralForCausalLM", "MistralConfig", "model.layers", {**BASE, **WINDOW}),
+    Case("GemmaForCausalLM", "GemmaConfig", "model.layers", {**BASE, "head_dim": 4}),
+    Case(
+        "Gemma2ForCausalLM",
+        "Gemma2Config",
+        "model.layers",
+        {**BASE, **WINDOW, "head_dim": 4, "query_pre_attn_scalar": 4},
+    ),
+    Case(
+        "Gemma3ForCausalLM",
+        "Gemma3TextConfig",
+        "model.layers",
+        {**BASE, **WINDOW, "head_dim": 4, "query_pre_attn_scalar": 4},
+    ),
+    Case("Phi3ForCausalLM", "Phi3Config", "model.layers", {**BASE, **WINDOW}),
+    Case("PhiForCausalLM", "PhiConfig", "model.layers", BASE),
+    Case("StableLmForCausalLM", "StableLmConfig", "model.layers", BASE),
+    Case("CohereForCausalLM", "CohereConfig", "model.layers", BASE),
+    Case("Cohere2ForCausalLM", "Cohere2Config", "model.layers", {**BASE, **WINDOW}),
+    Case("GraniteForCausalLM", "GraniteConfig", "model.layers", BASE),
+    Case("OlmoForCausalLM", "OlmoConfig", "model.layers", BASE),
+    Case("Olmo2ForCausalLM", "Olmo2Config", "model.layers", BASE),
+    Case("Olmo3ForCausalLM", "Olmo3Config", "model.layers", {**BASE, **WINDOW}),
+    Case("SmolLM3ForCausalLM", "SmolLM3Config", "model.layers", BASE),
+    Case("Starcoder2ForCausalLM", "Starcoder2Config", "model.layers", BASE),
+    Case("Glm4ForCausalLM", "Glm4Config", "model.layers", {**BASE, "head_dim": 4}),
+    Case("FalconForCausalLM", "FalconConfig", "transformer.h", MASKED_LM),
+    Case(
+        "FalconForCausalLM",
+        "FalconConfig",
+        "transformer.h",
+        {**MASKED_LM, "alibi": True, "parallel_attn": False},
+    ),
+    Case("GPT2LMHeadModel", "GPT2Config", "transformer.h", GPT),
+    Case("GPTJForCausalLM", "GPTJConfig", "transformer.h", {**GPT, "rotary_dim": 4}),
+    Case("GPTBigCodeForCausalLM", "GPTBigCodeConfig", "transformer.h", GPT),
+    Case("GPTNeoXForCausalLM", "GPTNeoXConfig", "gpt_neox.layers", MASKED_LM),
+    Case(
+        "GPTNeoForCausalLM",
+        "GPTNeoConfig",
+        "transformer.h",
+        {
+            "vocab_size": VOCABULARY,
+            "hidden_size": WIDTH,
+            "num_layers": 4,
+            "num_heads": 4,
+            "attention_types": [[["global", "local"], 2]],
+            "window_size": 4,
+            "max_position_embeddings": 64,
+        },
+    ),
+    Case(
+        "OPTForCausalLM",
+        "OPTConfig",
+        "model.decoder.layers",
+        {**MASKED_LM, "ffn_dim": 32, "word_embed_proj_dim": WIDTH},
+    ),
+    Case(
+        "BloomForCausalLM",
+        "BloomConfig",
+        "transformer.h",
+        {"vocab_size": VOCABULARY, "hidden_size": WIDTH, "n_layer": DEPTH, "n_head": 4},
+    ),
+    Case(
+        "MptForCausalLM",
+        "MptConfig",
+        "transformer.blocks",
+        {
+            "vocab_size": VOCABULARY,
+            "d_model": WIDTH,
+            "n_layers": DEPTH,
+            "n_heads": 4,
+            "max_seq_len": 64,
+        },
+    ),
+    Case(
+        "MixtralForCausalLM",
+        "MixtralConfig",
+        "model.layers",
+        {**BASE, "num_local_experts": DEPTH, "num_experts_per_tok": 2},
+    ),
+    Case(
+        "OlmoeForCausalLM",
+        "OlmoeConfig",
+        "model.layers",
+        {**BASE, **EXPERTS, "num_experts": DEPTH},
+    ),
+    Case(
+        "Qwen2MoeForCausalLM",
+        "Qwen2MoeConfig",
+        "model.layers",
+        {**BASE, **EXPERTS, "num_experts": DEPTH, "shared_expert_intermediate_size": 32},
+    ),
+    Case(
+        "Qwen3MoeForCausalLM",
+        "Qwen3MoeConfig",
+        "model.layers",
+        {**BASE, **EXPERTS, "num_experts": DEPTH, "head_dim": 4},
+    ),
+    Case(
+        "DeepseekV3ForCausalLM",
+        "DeepseekV3Config",
+        "model.layers",
+        {
+            **BASE,
+            **EXPERTS,
+            **MLA,
+            "n_routed_experts": 4,
+            "n_group": 2,
+            "topk_group": 1,
+            "first_k_dense_replace": 1,
+        },
+    ),
+    Case(
+        "GptOssForCausalLM",
+        "GptOssConfig",
+        "model.layers",
+        {**BASE, **WINDOW, "head_dim": 4, "num_local_experts": 4, "num_experts_per_tok": 2},
+    ),
+    Case("BertModel", "BertConfig", "encoder.layer", MASKED_LM),
+    Case("BertForMaskedLM", "BertConfig", "bert.encoder.layer", MASKED_LM),
+    Case(
+        "RobertaForMaskedLM",
+        "RobertaConfig",
+        "roberta.encoder.layer",
+        {**MASKED_LM, "pad_token_id": 1},
+    ),
+    Case("ElectraModel", "ElectraConfig", "encoder.layer", {**MASKED_LM, "embedding_size": 8}),
+    Case("ModernBertModel", "ModernBertConfig", "layers", {**MASKED_LM, "local_attention": 4}),
+    Case(
+        "DistilBertModel",
+        "DistilBertConfig",
+        "transformer.layer",
+        {
+            "vocab_size": VOCABULARY,
+            "dim": WIDTH,
+            "hidden_dim": 32,
+            "n_layers": DEPTH,
+            "n_heads": 4,
+            "max_position_embeddings": 64,
+        },
+        left=False,  # it numbers positions from the left edge, and takes none
+    ),
+    Case(
+        "T5ForConditionalGeneration",
+        "T5Config",
+        "encoder.block",
+        {
+            "vocab_size": VOCABULARY,
+            "d_model": WIDTH,
+            "d_kv": 4,
+            "d_ff": 32,
+            "num_layers": DEPTH,
+            "num_heads": 4,
+        },
+        inputs={"decoder_input_ids": torch.zeros(1, 1, dtype=torch.long)},
+    ),
+    Case(
+        "BartForConditionalGeneration",
+        "BartConfig",
+        "model.encoder.layers",
+        {
+            "vocab_size": VOCABULARY,
+            "d_model": WIDTH,
+            "encoder_layers": DEPTH,
+            "decoder_layers": DEPTH,
+            "encoder_attention_heads": 4,
+            "decoder_attention_heads": 4,
+            "encoder_ffn_dim": 32,
+            "decoder_ffn_dim": 32,
+            "max_position_embeddings": 64,
+        },
+        left=False,  # it numbers positions from the left edge, and takes none
+    ),
+    Case(
+        "MambaForCausalLM",
+        "MambaConfig",
+        "backbone.layers",
+        {
+            "vocab_size": VOCABULARY,
+            "hidden_size": WIDTH,
+            "num_hidden_layers": DEPTH,
+            "state_size": 4,
+            "time_step_rank": 2,
+        },
+        hidden=False,  # its hidden_states have no embeddings
+    ),
+    Case(
+        "JambaForCausalLM",
+        "JambaConfig",
+        "model.layers",
+        {
+            **BASE,
+            "mamba_d_state": 4,
+            "mamba_d_conv": 3,
+            "mamba_dt_rank": 2,
+            "attn_layer_period": 2,
+            "attn_layer_offset": 1,
+            "num_experts": DEPTH,
+            "expert_layer_period": 2,
+            "expert_layer_offset": 1,
+            "use_mamba_kernels": False,
+        },
+    ),
+    Case(
+        "LlavaForConditionalGeneration",
+        "LlavaConfig",
+        "model.language_model.layers",
+        {
+            "text_config": {**BASE, "model_type": "llama"},
+            "vision_config": {**VISION, "model_type": "clip_vision_model"},
+        },
+    ),
+    Case(
+        "LlavaForConditionalGeneration",
+        "LlavaConfig",
+        "model.language_model.layers",
+        {
+            "text_config": {**BASE, "model_type": "qwen2"},
+            "vision_config": {**VISION, "model_type": "siglip_vision_model"},
+        },
+    ),
+    Case(
+        "Gemma3ForConditionalGeneration",
+        "Gemma3Config",
+        "model.language_model.layers",
+        {
+            "text_config": {**BASE, **WINDOW, "head_dim": 4, "query_pre_attn_scalar": 4},
+            "vision_config": VISION,
+        },
+    ),
+    Case(
+        "Qwen2VLForConditionalGeneration",
+        "Qwen2VLConfig",
+        "model.language_model.layers",
+        {"text_config": {**BASE, **MROPE}, "vision_config": QWEN_VISION},
+    ),
+]
+
+
+def _id(case: Case) -> str:
+    same = [other for other in CASES if other.model == case.model]
+    return case.model if len(same) == 1 else f"{case.model}-{same.index(case)}"
+
+
+architectures = pytest.mark.parametrize("case", CASES, ids=_id)
+
+
+def _prompts() -> list[list[int]]:
+    generator = torch.Generator().manual_seed(1)
+    return [torch.randint(3, VOCABULARY, (n,), generator=generator).tolist() for n in LENGTHS]
+
+
+@cache
+def _model(index: int) -> nn.Module:
+    return CASES[index].build()
+
+
+def _built(case: Case) -> nn.Module:
+    # Building and importing is what takes the time: once an architecture.
+    return _model(CASES.index(case))
+
+
+def _last_states(stack: BlockStack, batch_size: int, padding: Any, pad_token: int) -> Tensor:
+    """Captured states at the last token, as (layers, prompts, width) in the prompts' order."""
+    prompts = _prompts()
+    positions = chosen_positions(
+        LENGTHS, "last", skip_first=[False] * len(prompts), limit=0, seed=0
+    )
+    states: dict[int, Tensor] = {}
+
+    def receive(batch: Batch, pooled: Tensor) -> None:
+        states.update(zip(batch.prompts, pooled.clone().unbind(1), strict=True))
+
+    prepared = batches(
+        prompts,
+        positions,
+        pooling="last",
+        batch_size=batch_size,
+        padding=padding,
+        pad_token=pad_token,
+    )
+    capture(stack, prepared, receive)
+    return torch.stack([states[index] for index in range(len(prompts))], dim=1)
+
+
+def _plain_states(case: Case, model: nn.Module) -> tuple[Tensor, Tensor | None]:
+    """The oracle: block outputs seen by hooks, and what the model itself calls hidden states."""
+    blocks = model.get_submodule(case.path)
+    assert isinstance(blocks, nn.ModuleList)
+    seen: list[Tensor] = []
+
+    def see(_module: nn.Module, _args: Any, output: Any) -> None:
+        seen.append((output if isinstance(output, Tensor) else output[0])[0, -1])
+
+    outputs, hidden = [], []
+    handles = [block.register_forward_hook(see) for block in blocks]
+    try:
+        for prompt in _prompts():
+            seen.clear()
+            with torch.no_grad():
+                result = model(
+                    input_ids=torch.tensor([prompt]),
+                    output_hidden_states=True,
+                    use_cache=False,
+                    **case.inputs,
+                )
+            outputs.append(torch.stack(seen))
+            states = getattr(result, "hidden_states", None) or result.encoder_hidden_states
+            hidden.append(torch.stack([layer[0, -1] for layer in states]))
+    finally:
+        for handle in handles:
+            handle.remove()
+    return torch.stack(outputs, 1), torch.stack(hidden, 1) if case.hidden else None
+
+
+def _pad_token(model: Any) -> int:
+    pad = getattr(model.config.get_text_config(), "pad_token_id", None)
+    return pad if isinstance(pad, int) and pad >= 0 else 0
+
+
+@architectures
+def test_finds_the_blocks(case: Case) -> None:
+    model = _built(case)
+    stack = find_blocks(model)
+    assert stack.path == case.path
+    assert stack.modules == tuple(model.get_submodule(case.path))
+    assert all(
+        model.get_submodule(name) is m for name, m in zip(stack.names, stack.modules, strict=True)
+    )
+    assert any(module is stack.modules[0] for module in stack.tower.modules())
+
+
+@architectures
+def test_states_are_what_the_blocks_give(case: Case) -> None:
+    model = _built(case)
+    states = _last_states(find_blocks(model), 1, "right", _pad_token(model))
+    outputs, hidden = _plain_states(case, model)
+    torch.testing.assert_close(states[1:], outputs, **CLOSE)
+    if hidden is not None:
+        # The last of the model's own is normalised, and so is no block's output.
+        torch.testing.assert_close(states[:-1], hidden[:-1], **CLOSE)
+    # What would hide a mistake: blocks that do nothing, prompts that are alike.
+    assert (states[1:] - states[:-1]).abs().amax((1, 2)).min() > 1e-2
+    assert torch.cdist(states[-1], states[-1]).fill_diagonal_(1).min() > 1e-2
+
+
+@architectures
+@pytest.mark.parametrize("padding", ["right", "left"])
+def test_batches_and_padding_change_nothing(case: Case, padding: str) -> None:
+    if padding == "left" and not case.left:
+        pytest.skip(NOT_EXACT_LEFT)
+    model = _built(case)
+    stack, pad = find_blocks(model), _pad_token(model)
+    torch.testing.assert_close(
+        _last_states(stack, 4, padding, pad), _last_states(stack, 1, "right", pad), **CLOSE
+    )
+
+
+@contextmanager
+def _breaking(module: nn.Module) -> Iterator[None]:
+    def broken(*_args: Any, **_kwargs: Any) -> None:
+        raise ZeroDivisionError
+
+    module.forward = broken  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        del module.forward
+
+
+def _hooks(model: nn.Module) -> int:
+    return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.modules())
+
+
+@architectures
+@pytest.mark.parametrize("fails", [False, True], ids=["whole", "stopped"])
+def test_leaves_the_model_as_it_was(case: Case, fails: bool) -> None:
+    model = _built(case)
+    stack = find_blocks(model)
+    # Some modules train and some do not, as when a user has frozen the dropout of a part.
+    model.train()
+    stack.modules[1].eval()
+    modes = [module.training for module in model.modules()]
+    tensors = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    hooks = _hooks(model)
+    try:
+        if fails:
+            with _breaking(stack.modules[1]), pytest.raises(ZeroDivisionError):
+                _last_states(stack, 4, "right", _pad_token(model))
+        else:
+            _last_states(stack, 4, "right", _pad_token(model))
+        assert [module.training for module in model.modules()] == modes
+    finally:
+        model.eval()
+    assert _hooks(model) == hooks == 0
+    after = model.state_dict()
+    assert list(after) == list(tensors)
+    assert all(torch.equal(after[name], tensor) for name, tensor in tensors.items())
+
+
+def test_a_model_that_repeats_one_block_is_refused() -> None:
+    options = {k: v for k, v in MASKED_LM.items()} | {"embedding_size": 8}
+    model = transformers.AlbertModel(transformers.AlbertConfig(**options))
+    with pytest.raises(
+        ModelError, match=r"no list of 3 blocks in AlbertModel.*groups \(1\)"
+    ) as caught:
+        find_blocks(model)
+    assert "\n" not in str(caught.value)
