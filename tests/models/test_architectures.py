@@ -4,6 +4,7 @@ The oracle runs one prompt at a time, without padding, through the whole model a
 and keeps what plain hooks on a list that is named here see.
 """
 
+import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -383,9 +384,10 @@ def _last_states(stack: BlockStack, batch_size: int, padding: Any, pad_token: in
     states: dict[int, Tensor] = {}
 
     def receive(batch: Batch, pooled: Tensor) -> None:
+        # A copy, because the next batch is written over this one.
         states.update(zip(batch.prompts, pooled.clone().unbind(1), strict=True))
 
-    prepared = batches(
+    made = batches(
         prompts,
         positions,
         pooling="last",
@@ -393,12 +395,14 @@ def _last_states(stack: BlockStack, batch_size: int, padding: Any, pad_token: in
         padding=padding,
         pad_token=pad_token,
     )
-    capture(stack, prepared, receive)
+    capture(stack, made, receive)
     return torch.stack([states[index] for index in range(len(prompts))], dim=1)
 
 
 def _plain_states(case: Case, model: nn.Module) -> tuple[Tensor, Tensor | None]:
     """The oracle: block outputs seen by hooks, and what the model itself calls hidden states."""
+    # A copy, because transformers leaves hooks of its own for output_hidden_states.
+    model = copy.deepcopy(model)
     blocks = model.get_submodule(case.path)
     assert isinstance(blocks, nn.ModuleList)
     seen: list[Tensor] = []
@@ -407,23 +411,19 @@ def _plain_states(case: Case, model: nn.Module) -> tuple[Tensor, Tensor | None]:
         seen.append((output if isinstance(output, Tensor) else output[0])[0, -1])
 
     outputs, hidden = [], []
-    handles = [block.register_forward_hook(see) for block in blocks]
-    try:
-        for prompt in _prompts():
-            seen.clear()
-            with torch.no_grad():
-                result = model(
-                    input_ids=torch.tensor([prompt]),
-                    output_hidden_states=True,
-                    use_cache=False,
-                    **case.inputs,
-                )
-            outputs.append(torch.stack(seen))
-            states = getattr(result, "hidden_states", None) or result.encoder_hidden_states
-            hidden.append(torch.stack([layer[0, -1] for layer in states]))
-    finally:
-        for handle in handles:
-            handle.remove()
+    for block in blocks:
+        block.register_forward_hook(see)
+    for prompt in _prompts():
+        seen.clear()
+        with torch.no_grad():
+            result = model(
+                input_ids=torch.tensor([prompt]),
+                output_hidden_states=True,
+                **case.inputs,
+            )
+        outputs.append(torch.stack(seen))
+        states = getattr(result, "hidden_states", None) or result.encoder_hidden_states
+        hidden.append(torch.stack([layer[0, -1] for layer in states]))
     return torch.stack(outputs, 1), torch.stack(hidden, 1) if case.hidden else None
 
 

@@ -119,3 +119,13 @@ def scan(
         print(json.dumps(found.to_json(), indent=1, allow_nan=False))
     else:
         print_scan(found, out)
+
+
+def _probes(given: list[str]) -> list[str]:
+    """Probes by name or file; names may also be separated by commas."""
+    return [
+        name.strip()
+        for text in given
+        for name in ([text] if Path(text).exists() else text.split(","))
+        if name.strip()
+    ]

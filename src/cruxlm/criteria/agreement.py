@@ -26,16 +26,19 @@ def depth_agreement(scores: Scores) -> dict[str, float | None]:
     """How far a ruler would give the same ranking.
 
     Spearman with the block's index and with its distance to the nearer end, and the share of the
-    rank variance that both explain together. Over the blocks that have a value.
+    rank variance that both explain together, beside the share that any two measures would explain
+    of a random ranking, 2 / (blocks - 1). Over the blocks that have a value.
     """
     defined = np.isfinite(scores.values)
-    if not defined.any():
-        return {"index": None, "end_distance": None, "explained": None}
+    count = int(defined.sum())
+    if not count:
+        return {"index": None, "end_distance": None, "explained": None, "by_chance": None}
     values, measures = scores.values[defined], depth(len(scores.values))[defined]
     return {
         "index": spearman(values, measures[:, 0]),
         "end_distance": spearman(values, measures[:, 1]),
         "explained": explained_by_depth(values),
+        "by_chance": min(1.0, 2 / (count - 1)) if count > 1 else None,
     }
 
 

@@ -24,17 +24,12 @@ def finding(
 ) -> str:
     """One short paragraph: the blocks, how steady they are, depth, other probes, the control."""
     blocks = _listed(chosen.blocks)
-    parts = [
-        f"{scores.label} points at {blocks} of {len(scores.values)} blocks{_steadiness(chosen)}."
-    ]
+    parts = [f"{scores.label} points at {blocks} of {len(scores.values)}{_steadiness(chosen)}."]
     depth = agreement["depth"][scores.label]
     if depth["explained"] is not None:
-        share = f"{depth['explained']:.0%} of the ranking"
-        parts.append(
-            f"Depth alone explains {share}: read it as depth until a control says otherwise."
-            if depth["explained"] >= MOSTLY_DEPTH
-            else f"Depth alone explains {share}."
-        )
+        said = f"Depth alone explains {depth['explained']:.0%} of the ranking"
+        said += f" (by chance {depth['by_chance']:.0%})"
+        parts.append(f"{said}: mostly depth." if depth["explained"] >= MOSTLY_DEPTH else f"{said}.")
     others = [row for row in agreement["probes"] if row["label"] != scores.label]
     if others:
         least = min(others, key=lambda row: (row["shared"], str(row["probe"])))

@@ -72,7 +72,7 @@ def _csv(path: Path) -> list[Row]:
     try:
         return [{k: v for k, v in row.items() if k is not None} for row in reader]
     except csv.Error as error:
-        raise ProbeError(f"{path} line {reader.line_num}: {error}") from error
+        raise ProbeError(f"{path} line {reader.reader.line_num}: {error}") from error
 
 
 def _parquet(path: Path) -> list[Row]:

@@ -89,20 +89,6 @@ def jackknife_stderr(
     return torch.maximum(spread - excess, least).sqrt()
 
 
-def half_sample_stderr(
-    replicates: Float[Tensor, "halves *shape"],
-    value: Float[Tensor, "*shape"],
-    fraction: float,
-) -> Float[Tensor, "*shape"]:
-    """Standard error from subsamples of a ``fraction`` of the samples, drawn without replacement.
-
-    A subsample of fraction f scatters about the full value with variance (1 - f)/f times the
-    variance of the full value (the finite-sample factor; 1 for halves).
-    """
-    scatter = (replicates - value).square().mean(dim=0)
-    return (scatter * fraction / (1 - fraction)).sqrt()
-
-
 def interval_halfwidth(groups: int, level: float = 0.95) -> float:
     """Standard errors either side of a value in an interval of this level: Student's t, G - 1."""
     return float(student_t.ppf((1 + level) / 2, groups - 1))

@@ -161,17 +161,23 @@ def _outliers(scan: Scan) -> Iterator[str]:
 
 
 def _depth(scan: Scan) -> str:
-    rows = []
-    for label, found in scan.agreement["depth"].items():
-        rows.append((label, *(_rho(found[key]) for key in ("index", "end_distance"))))
-        explained = found["explained"]
-        rows[-1] = (*rows[-1], "-" if explained is None else f"{explained:.0%}")
+    rows = [
+        (
+            label,
+            _rho(found["index"]),
+            _rho(found["end_distance"]),
+            _share(found["explained"]),
+            _share(found["by_chance"]),
+        )
+        for label, found in scan.agreement["depth"].items()
+    ]
     said = (
         "A ruler can rank blocks too. Spearman's correlation of each score with the block's index "
-        "and with its distance to the nearer end, and the share of the ranking that both explain."
+        "and with its distance to the nearer end; the share of the ranking that both explain, and "
+        "the share they would explain of a random one."
     )
-    header = ("scores", "index", "end distance", "explained")
-    content = table(header, rows, numeric=(1, 2, 3))
+    header = ("scores", "index", "end distance", "explained", "by chance")
+    content = table(header, rows, numeric=(1, 2, 3, 4))
     control = scan.agreement["controls"].get("untrained", {}).get(scan.primary.label)
     if control is not None:
         content += (
@@ -276,6 +282,11 @@ def _number(value: Any, digits: int = 4) -> str:
 def _rho(value: float | None) -> str:
     """A correlation or a p-value."""
     return "-" if value is None else f"{value:.2f}"
+
+
+def _share(value: float | None) -> str:
+    """A share as a percentage."""
+    return "-" if value is None else f"{value:.0%}"
 
 
 def _plain(value: object) -> str:
