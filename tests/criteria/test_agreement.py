@@ -65,7 +65,9 @@ def agreement(values, control):
     record = {
         "depth": {"dynamics": depth_agreement(mine)},
         "probes": [],
-        "controls": {"untrained": {"dynamics": control_agreement(mine, other, chosen)}},
+        "controls": {
+            "untrained": control_agreement({"dynamics": mine}, {"dynamics": other}, chosen)
+        },
     }
     return mine, chosen, record
 

@@ -1,4 +1,4 @@
-"""Rows from files as users have them: every ending, odd encodings, and what is said of a broken one."""
+"""Rows from files as users have them: every ending, odd encodings, and what is said of damage."""
 
 import json
 import sys

@@ -1,13 +1,13 @@
-"""Prompts to tokens: special tokens once, what is left out and why, sample ids, data-free probes."""
+"""Prompts to tokens: special tokens once, what is left out and why, ids, data-free probes."""
 
 from collections import Counter
 
 import numpy as np
 import pytest
-from conftest import byte_tokenizer
 from scipy.stats import chisquare
 from tokenizers.processors import TemplateProcessing
 
+from conftest import byte_tokenizer
 from cruxlm.data.probes import Probe, Prompt, load_probe
 from cruxlm.data.tokens import tokenise
 from cruxlm.runtime.errors import OptionError, ProbeError

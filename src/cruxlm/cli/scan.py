@@ -1,6 +1,7 @@
 """``crux scan``: which blocks does this model turn on?"""
 
 import json
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,7 +16,7 @@ def scan(
         str | None, typer.Argument(help="Hub id or folder; without one, the embedded default.")
     ] = None,
     probe: Annotated[
-        list[Path] | None,
+        list[str] | None,
         typer.Option(
             help="builtin, random-tokens, shuffled-tokens, or a file; several may be given."
         ),
@@ -90,7 +91,7 @@ def scan(
     }
     read: dict[str, Any] = {
         "criteria": [(name, changed if name in windowed else {}) for name in names],
-        "probe": probe or [Path("builtin")],  # paths, as a list of strings would be one of texts
+        "probe": _probes(probe or ["builtin"]),
         "field": field,
         "n": n,
         "template": template,
@@ -121,11 +122,14 @@ def scan(
         print_scan(found, out)
 
 
-def _probes(given: list[str]) -> list[str]:
-    """Probes by name or file; names may also be separated by commas."""
+def _probes(given: list[str]) -> list[Path]:
+    """Probes by name or file, as paths: a list of strings would be one probe of texts.
+
+    Names may also be separated by commas.
+    """
     return [
-        name.strip()
+        Path(name.strip())
         for text in given
-        for name in ([text] if Path(text).exists() else text.split(","))
+        for name in ([text] if os.path.exists(text) else text.split(","))
         if name.strip()
     ]

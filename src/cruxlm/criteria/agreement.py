@@ -102,8 +102,14 @@ def overlap(chosen: Selection, other: Selection) -> dict[str, Any]:
     }
 
 
-def control_agreement(scores: Scores, control: Scores, chosen: Selection) -> dict[str, Any]:
-    """What a control model's scores have in common with these: the curve, and the selection."""
-    again = select(control, chosen.rule, ends=chosen.ends)
-    pair = pair_agreement(scores, control)
-    return {**{k: v for k, v in pair.items() if k not in ("a", "b")}, **overlap(chosen, again)}
+def control_agreement(
+    scores: Mapping[str, Scores], control: Mapping[str, Scores], chosen: Selection
+) -> dict[str, Any]:
+    """What a control model's scores have in common with these: every curve, and the selection."""
+    found: dict[str, Any] = {}
+    for label, own in scores.items():
+        pair = pair_agreement(own, control[label])
+        found[label] = {key: pair[key] for key in ("rho", "partial", "p", "blocks", "verdict")}
+    again = select(control[chosen.criterion], chosen.rule, ends=chosen.ends)
+    found[chosen.criterion] |= overlap(chosen, again)
+    return found

@@ -1,4 +1,4 @@
-"""Token lists to padded batches: sorted by length, with the positions that each state comes from."""
+"""Token lists to padded batches: sorted by length, with the position that each state is read at."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -69,7 +69,7 @@ def batches(
     padding: PaddingSide = "right",
     pad_token: int = 0,
 ) -> Iterator[Batch]:
-    """Batches of prompts of like length, the longest first (so that memory runs out at once or not).
+    """Batches of prompts of like length, the longest first: memory runs out at once or not at all.
 
     ``positions`` as from ``chosen_positions``, counted from a prompt's first token.
     """
@@ -87,7 +87,8 @@ def batches(
             mask[row, first : first + length] = True
             rows += [row] * len(positions[index])
             columns += [first + position for position in positions[index]]
-        row_index, column_index = torch.tensor(rows), torch.tensor(columns)
+        # An index even where none of the members' tokens was drawn.
+        row_index, column_index = torch.tensor([rows, columns], dtype=torch.long)
         weights = None
         if pooling == "mean":
             weights = torch.zeros(len(members), longest)

@@ -19,7 +19,6 @@ from cruxlm.models.patch import Patch, StopForwardError, evaluation_mode
 from cruxlm.runtime.errors import ModelError
 from cruxlm.runtime.progress import Tick
 
-
 Receiver = Callable[[Batch, Float[Tensor, "layers samples width"]], None]
 """Is handed each batch with its states; the states are overwritten when it returns."""
 
@@ -111,8 +110,8 @@ def _arguments(
         # As a tokenizer gives it: some models subtract it from one, which a bool refuses.
         "attention_mask": batch.mask.long().to(device),
     }
-    # Padded on the right, every prompt starts at the first column, where models count from. RoBERTa's
-    # kin number positions from their padding token and do it themselves.
+    # Padded on the right, prompts start at the first column, where every model counts from.
+    # RoBERTa's kin number positions from their padding token themselves, on either side.
     padded_left = not bool(batch.mask[:, 0].all())
     if padded_left and "position_ids" in accepted and not _numbers_positions(tower):
         given["position_ids"] = (batch.mask.cumsum(1) - 1).clamp_min(0).to(device)

@@ -47,7 +47,7 @@ def weight_files(folder: Path) -> list[Path]:
             names = sorted(
                 set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
             )
-        except (UnicodeDecodeError, json.JSONDecodeError, KeyError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ModelError(f"{index} is not a weight index: {error}") from error
         missing = [name for name in names if not (folder / name).is_file()]
         if missing:

@@ -1,4 +1,4 @@
-"""A hub id, a folder or a live model to a model whose blocks are found and whose weights are sound."""
+"""A hub id, a folder or a live model to one whose blocks are found and whose weights are sound."""
 
 import copy
 import hashlib
@@ -7,10 +7,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
 import transformers
+from huggingface_hub.errors import StrictDataclassError
 from torch import nn
 from transformers.utils import logging as hf_logging
 
@@ -19,6 +21,8 @@ from cruxlm.models.locate import BlockStack, find_blocks, text_config
 from cruxlm.runtime.errors import MissingExtraError, ModelError, OptionError, did_you_mean
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+UNUSABLE = (OSError, ValueError, RuntimeError, KeyError, ImportError, StrictDataclassError)
+"""What transformers raises for a model that it cannot build."""
 SAMPLED_VALUES = 64
 """Values of each tensor that go into a live model's content hash."""
 
@@ -117,7 +121,7 @@ def load_model(
 
 
 def untrained(model: LoadedModel, seed: int) -> LoadedModel:
-    """The same architecture freshly initialised from ``seed``: the control for what training did."""
+    """The same architecture initialised anew from ``seed``: the control for what training did."""
     module = model.module
     if not isinstance(module, transformers.PreTrainedModel):
         raise ModelError(
@@ -127,7 +131,8 @@ def untrained(model: LoadedModel, seed: int) -> LoadedModel:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         config = copy.deepcopy(module.config)
-        fresh = type(module)(config).to(device=parameter.device, dtype=parameter.dtype)
+        build: Any = type(module)
+        fresh = build(config).to(device=parameter.device, dtype=parameter.dtype)
     fresh.eval()
     identity = {**model.identity, "untrained_seed": str(seed)}
     return LoadedModel(model.name, fresh, model.tokenizer, find_blocks(fresh), identity)
@@ -145,9 +150,11 @@ def _build(
         raise OptionError(f"there is no dtype {dtype!r}: {did_you_mean(dtype, DTYPES)}")
     target = device or ("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        kind = "cpu" if target == "auto" else torch.device(target).type
-    except RuntimeError as error:
-        raise OptionError(f"there is no device {target!r}: use cpu, cuda, mps or auto") from error
+        kind = "cpu" if target == "auto" else torch.empty(0, device=target).device.type
+    except (RuntimeError, AssertionError) as error:
+        raise OptionError(
+            f"there is no device {target!r} here: use cpu, cuda, mps or auto"
+        ) from error
     wanted: Any = DTYPES[dtype] if dtype else ("auto" if kind != "cpu" else torch.float32)
     loading: dict[str, Any] = {"dtype": wanted, "output_loading_info": True, **options}
     # weights_only reading is what transformers does with a pickle; safetensors never get that far.
@@ -159,24 +166,35 @@ def _build(
             )
         loading["device_map"] = "auto"
     model, report = _class_named_by(config).from_pretrained(name, config=config, **loading)
-    absent = sorted(report["missing_keys"])
-    blocks = find_blocks(model)
-    in_blocks = [key for key in absent if key.startswith(f"{blocks.path}.")]
-    if in_blocks:
+    needed = _needed(model, find_blocks(model))
+    absent = [key for key in needed if key in report["missing_keys"]]
+    if absent:
         raise ModelError(
-            f"{name} lacks {len(in_blocks)} tensors of its blocks ({in_blocks[0]} first): "
+            f"{name} lacks {len(absent)} tensors ({absent[0]} first): "
             "weights and configuration do not belong together"
         )
     model.eval()
     return model if target == "auto" else model.to(target)  # type: ignore[no-any-return]
 
 
+def _needed(model: nn.Module, stack: BlockStack) -> list[str]:
+    """The tower's tensors that a state passes through: those made up to its last block.
+
+    A pooler or head comes after the blocks, and a checkpoint may do without.
+    """
+    inside = {id(parameter) for parameter in stack.tower.parameters()}
+    names = [name for name, parameter in model.named_parameters() if id(parameter) in inside]
+    last = max(i for i, name in enumerate(names) if name.startswith(f"{stack.path}."))
+    return names[: last + 1]
+
+
 def _class_named_by(config: Any) -> Any:
     """The class that the configuration names, else the causal or the plain automatic class."""
-    names = getattr(config, "architectures", None) or []
-    found = [getattr(transformers, str(name), None) for name in names]
-    if found and found[0] is not None and not getattr(config, "auto_map", None):
-        return found[0]
+    names = getattr(config, "architectures", None) or [""]
+    named = getattr(transformers, str(names[0]), None)
+    is_model = isinstance(named, type) and issubclass(named, transformers.PreTrainedModel)
+    if is_model and not getattr(config, "auto_map", None):
+        return named
     if type(config) in transformers.AutoModelForCausalLM._model_mapping:
         return transformers.AutoModelForCausalLM
     if "AutoModelForCausalLM" in (getattr(config, "auto_map", None) or {}):
@@ -201,7 +219,9 @@ def _speaking_for_transformers(name: str) -> Iterator[None]:
     hf_logging.disable_progress_bar()
     try:
         yield
-    except (OSError, ValueError, RuntimeError, KeyError, ImportError) as error:
+    except (UnpicklingError, EOFError) as error:
+        raise ModelError(f"cannot load {name}: a pickle in it holds more than tensors") from error
+    except UNUSABLE as error:
         line = next(
             (text for text in str(error).splitlines() if text.strip()), type(error).__name__
         )
@@ -218,7 +238,7 @@ def _check_weights(model: nn.Module, stack: BlockStack) -> None:
     for name, tensor in model.named_parameters():
         if tensor.device.type == "meta" or not tensor.is_floating_point():
             continue
-        # A sum is one pass without a mask; it can overflow where no entry is infinite, so look twice.
+        # A sum is one pass and makes no mask; it may overflow where all are finite, so look twice.
         if not torch.isfinite(tensor.detach().sum(dtype=torch.float32)) and not bool(
             torch.isfinite(tensor).all()
         ):

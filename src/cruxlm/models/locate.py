@@ -28,7 +28,18 @@ class BlockStack:
 def text_config(model: nn.Module) -> Any:
     """The configuration of the text tower; None for a module that has no configuration."""
     config: Any = getattr(model, "config", None)
-    return config.get_text_config() if hasattr(config, "get_text_config") else config
+    if not hasattr(config, "get_text_config"):
+        return config
+    encoder: Any = getattr(config, "encoder", None)
+    if config.is_encoder_decoder and hasattr(encoder, "get_text_config"):
+        # Made of two configurations, it would name the decoder's; an encoder may read no text.
+        reads = encoder.get_text_config()
+        if hasattr(reads, "vocab_size"):
+            return reads
+    try:
+        return config.get_text_config()
+    except ValueError as error:
+        raise ModelError(f"{type(model).__name__} has more than one text tower") from error
 
 
 def input_embedding(module: nn.Module) -> nn.Module | None:
@@ -49,30 +60,41 @@ def find_blocks(model: nn.Module) -> BlockStack:
     """
     config = text_config(model)
     depth = getattr(config, "num_hidden_layers", None)
-    lists = [(path, module) for path, module in model.named_modules() if _is_stack(module)]
+    stacks = [(path, module) for path, module in model.named_modules() if _is_stack(module)]
     outer = [
         (path, module)
-        for path, module in lists
-        if not any(path.startswith(f"{other}.") for other, _ in lists)
+        for path, module in stacks
+        if not any(path.startswith(f"{other}.") for other, _ in stacks)
     ]
     # A configuration may count layers that are built elsewhere (a multi-token prediction head, a
     # shared layer); without one, the longest list is the stack.
     fits = [pair for pair in outer if depth is None or len(pair[1]) == depth]
     if not fits:
         found = ", ".join(f"{path} ({len(module)})" for path, module in outer) or "none"
+        wanted = "blocks" if depth is None else f"{depth} blocks"
         raise ModelError(
-            f"no list of {depth} blocks in {type(model).__name__}; lists of modules found: {found}"
+            f"no list of {wanted} in {type(model).__name__}; lists of modules found: {found}"
         )
     if depth is None:
         longest = max(len(module) for _, module in fits)
         fits = [pair for pair in fits if len(pair[1]) == longest]
     inside = [pair for pair in fits if _belongs(model, pair[0], config)]
     path, stack = (inside or fits)[0]
+    beside = [other for other, _ in fits if _parent(other) == _parent(path)]
+    if len(beside) > 1:
+        # XLM keeps its attentions in one list and its feed-forward halves in another.
+        raise ModelError(
+            f"{type(model).__name__} has no list of whole blocks: {', '.join(beside)} are parts"
+        )
     return BlockStack(path, tuple(stack), _tower(model, path))
 
 
 def _is_stack(module: nn.Module) -> bool:
     return isinstance(module, nn.ModuleList) and len(module) > 0
+
+
+def _parent(path: str) -> str:
+    return path.rpartition(".")[0]
 
 
 def _ancestors(model: nn.Module, path: str) -> list[nn.Module]:

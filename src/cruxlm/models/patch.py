@@ -11,6 +11,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from cruxlm.runtime.errors import ModelError
+
 Watcher = Callable[[Tensor], None]
 """Sees a module's input or output states, of shape (batch, tokens, width)."""
 
@@ -60,7 +62,7 @@ def first_tensor(value: Any) -> Tensor:
     while isinstance(value, (tuple, list)) and value:
         value = value[0]
     if not isinstance(value, Tensor):
-        raise TypeError(f"a block passes on {type(value).__name__}, not a tensor of states")
+        raise ModelError(f"a block passes on {type(value).__name__}, not a tensor of states")
     return value
 
 

@@ -23,8 +23,8 @@ section{background:var(--card);border:1px solid var(--line);border-radius:10px;p
 section.wide{grid-column:1/-1}section p{color:var(--muted);margin:0 0 10px;font-size:14px}
 .scroll{overflow-x:auto}table{border-collapse:collapse;font-size:13.5px;width:100%}
 th,td{text-align:left;padding:5px 10px 5px 0;border-bottom:1px solid var(--line);vertical-align:top}
-td{overflow-wrap:anywhere}th{font-weight:600;white-space:nowrap}
-td.n,th.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
+th,td{white-space:nowrap}th{font-weight:600}td.w{white-space:normal;overflow-wrap:anywhere;min-width:11em}
+td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}
 tr.chosen td{color:var(--mark);font-weight:600}
 code,pre{font:13px ui-monospace,monospace;overflow-wrap:anywhere}
 pre{background:var(--bg);border-radius:6px;padding:10px 12px;margin:0;white-space:pre-wrap}
@@ -58,14 +58,20 @@ def table(
     rows: Sequence[Sequence[object]],
     *,
     numeric: Sequence[int] = (),
+    wrapped: Sequence[int] = (),
     chosen: Sequence[int] = (),
 ) -> str:
-    """A table of plain values; ``numeric`` columns are set right, ``chosen`` rows stand out."""
+    """A table of plain values; it scrolls when it is too wide for the page.
+
+    ``numeric`` columns are set right, ``wrapped`` ones may take several lines, ``chosen`` rows stand
+    out.
+    """
 
     def cells(tag: str, row: Sequence[object]) -> str:
+        styles = ["n" if c in numeric else "w" if c in wrapped else "" for c in range(len(row))]
         return "".join(
-            f"<{tag}{' class=n' if column in numeric else ''}>{text(value)}</{tag}>"
-            for column, value in enumerate(row)
+            f"<{tag}{f' class={style}' if style else ''}>{text(value)}</{tag}>"
+            for value, style in zip(row, styles, strict=True)
         )
 
     body = "".join(

@@ -102,7 +102,7 @@ def _selection(scan: Scan) -> str:
     for other in scan.selections[1:]:
         with_or_without = "with" if other.ends == "keep" else "without"
         said += f"{with_or_without.capitalize()} the end blocks: {_listed(other.blocks)}."
-    content = table(("block", "module", "why"), rows, numeric=(0,))
+    content = table(("block", "module", "why"), rows, numeric=(0,), wrapped=(2,))
     return section("Selection", said, content, wide=True)
 
 
@@ -245,7 +245,7 @@ def _provenance(scan: Scan) -> str:
     for name, probe in scan.probes.items():
         rows.append((f"probe {name} sample ids", probe["ids_sha256"]))
         rows.append((f"probe {name} read", f"{probe['template']}, pooling {probe['pooling']}"))
-    details = table(("what", "value"), rows)
+    details = table(("what", "value"), rows, wrapped=(1,))
     return section(
         "Provenance", "Everything but the run is equal for equal scans.",
         f"<details><summary>Show</summary>{details}</details>",

@@ -33,12 +33,17 @@ class ProbeRecord(TypedDict):
     groups: Groups | None
 
 
-class Evidence(TypedDict, total=False):
-    """The part of a criterion's evidence that every report reads."""
+class Sampling(TypedDict):
+    """Where a criterion's errors come from."""
 
     incomplete: list[int]
     interval95: Number
     half_samples: int
+
+
+class Evidence(Sampling, total=False):
+    """What a report reads of a criterion's evidence; the outlier dimensions where there are any."""
+
     width: int
     top_dims: list[int]
     gram_share_top_dims: list[list[Number]]
@@ -81,6 +86,7 @@ class Depth(TypedDict):
     index: Number
     end_distance: Number
     explained: Number
+    by_chance: Number
 
 
 class Pair(TypedDict):
@@ -115,8 +121,12 @@ class ProbeOverlap(Overlap):
     label: str
 
 
-class ControlOverlap(Pair, Overlap):
-    """With a control model."""
+class ControlOverlap(Pair, total=False):
+    """With a control model; for the scores that were selected from, the selections as well."""
+
+    selected: list[int]
+    shared: int
+    shared_by_chance: float
 
 
 class Agreement(TypedDict):
@@ -181,7 +191,7 @@ def check_scan(record: Any) -> None:
         for label, scores in held.items():
             for curve in ("names", "values", "stderr"):
                 _check_length(scores[curve], count, f"{label} {curve}")
-            _check_blocks(scores["evidence"].get("incomplete", []), count, f"{label} incomplete")
+            _check_blocks(scores["evidence"]["incomplete"], count, f"{label} incomplete")
             if scores["probe"] is not None and scores["probe"] not in record["probes"]:
                 raise ResultError(f"{label} was made from a probe that is not there")
     for selection in (record["selection"], *record["selections"]):

@@ -313,12 +313,7 @@ def _agreement(
         "pairs": [pair_agreement(scores[a], scores[b]) for a, b in pairs],
         "probes": selected_across(scores, chosen),
         "controls": {
-            name: {
-                label: control_agreement(scores[label], held[label], chosen)
-                for label in labels
-                if scores[label].criterion == scores[chosen.criterion].criterion
-            }
-            for name, held in controls.items()
+            name: control_agreement(scores, held, chosen) for name, held in controls.items()
         },
     }
 

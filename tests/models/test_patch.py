@@ -1,0 +1,165 @@
+"""The hook manager: what watchers see, and that nothing of them is left."""
+
+from collections import OrderedDict
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from cruxlm.models.patch import Patch, StopForwardError, evaluation_mode, first_tensor
+from cruxlm.runtime.errors import ModelError
+
+
+class Doubling(nn.Module):
+    """Returns twice its input, wrapped as blocks of different libraries wrap theirs."""
+
+    def __init__(self, wrap: Any = lambda states: states) -> None:
+        super().__init__()
+        self.wrap = wrap
+
+    def forward(self, hidden_states: Tensor, scale: float = 2.0) -> Any:
+        return self.wrap(scale * hidden_states)
+
+
+@pytest.fixture
+def states() -> Tensor:
+    return torch.arange(12.0).reshape(1, 3, 4)
+
+
+def _hooks(*modules: nn.Module) -> int:
+    return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in modules)
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda states: states,
+        lambda states: (states, None),
+        lambda states: [states, states + 1],
+        lambda states: ((states, states + 1), None),
+    ],
+    ids=["tensor", "tuple", "list", "nested"],
+)
+def test_the_output_is_found_in_whatever_a_block_returns(wrap: Any, states: Tensor) -> None:
+    block, seen = Doubling(wrap), []
+    with Patch() as patch:
+        patch.watch_output(block, seen.append)
+        block(states)
+    assert len(seen) == 1
+    torch.testing.assert_close(seen[0], 2 * states)
+
+
+def test_the_input_is_found_by_place_and_by_name(states: Tensor) -> None:
+    block, seen = Doubling(), []
+    with Patch() as patch:
+        patch.watch_input(block, seen.append)
+        block(states)
+        block(hidden_states=states + 1)
+        block(states + 2, scale=3.0)
+        block(scale=3.0, hidden_states=states + 3)
+    torch.testing.assert_close(torch.stack(seen), torch.stack([states + k for k in range(4)]))
+
+
+@pytest.mark.parametrize("value", [None, (), [], {"hidden_states": 1}, "states", (None, 1)])
+def test_something_that_is_no_tensor_is_refused(value: Any) -> None:
+    with pytest.raises(ModelError, match="not a tensor of states"):
+        first_tensor(value)
+
+
+def test_a_block_that_is_given_nothing_known_is_refused() -> None:
+    class Other(nn.Module):
+        def forward(self, embedded: Tensor) -> Tensor:
+            return embedded
+
+    with Patch() as patch, pytest.raises(ModelError, match="passes on NoneType"):
+        block = Other()
+        patch.watch_input(block, print)
+        block(embedded=torch.zeros(1, 1, 1))
+
+
+def test_watching_changes_no_output(states: Tensor) -> None:
+    model = nn.Sequential(Doubling(), nn.Linear(4, 4), Doubling())
+    plain = model(states)
+    with Patch() as patch:
+        for module in model:
+            # What a watcher returns must not become the module's output.
+            patch.watch_input(module, lambda seen: seen + 1)  # type: ignore[arg-type,return-value]
+            patch.watch_output(module, lambda seen: seen + 1)  # type: ignore[arg-type,return-value]
+        assert torch.equal(model(states), plain)
+    assert torch.equal(model(states), plain)
+
+
+def test_every_watcher_is_called_in_order(states: Tensor) -> None:
+    first, second, order = Doubling(), Doubling(), []
+    with Patch() as patch:
+        patch.watch_input(first, lambda _: order.append("in"))
+        patch.watch_output(first, lambda _: order.append("out"))
+        patch.watch_output(second, lambda _: order.append("second"))
+        second(first(states))
+    assert order == ["in", "out", "second"]
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt, SystemExit, StopForwardError])
+def test_hooks_are_gone_whatever_ends_the_patch(error: type[BaseException]) -> None:
+    block = Doubling()
+
+    def interrupt(_states: Tensor) -> None:
+        raise error
+
+    with pytest.raises(error), Patch() as patch:
+        patch.watch_input(block, lambda _: None)
+        patch.watch_output(block, interrupt)
+        assert _hooks(block) == 2
+        block(torch.zeros(1, 1, 1))
+    assert _hooks(block) == 0
+
+
+def test_hooks_of_others_stay(states: Tensor) -> None:
+    block, theirs, ours = Doubling(), [], []
+    handle = block.register_forward_hook(lambda _m, _a, output: theirs.append(output))
+    with Patch() as patch:
+        patch.watch_output(block, ours.append)
+        block(states)
+    block(states)
+    assert (len(theirs), len(ours)) == (2, 1)
+    assert list(block._forward_hooks) == [handle.id]
+
+
+def test_a_watcher_can_end_the_pass(states: Tensor) -> None:
+    def stop(_states: Tensor) -> None:
+        raise StopForwardError
+
+    reached: list[Tensor] = []
+    model = nn.Sequential(OrderedDict(first=Doubling(), last=Doubling()))
+    with Patch() as patch:
+        patch.watch_output(model.first, stop)
+        patch.watch_input(model.last, reached.append)
+        with pytest.raises(StopForwardError):
+            model(states)
+    assert reached == []
+
+
+@pytest.mark.parametrize("error", [None, RuntimeError, KeyboardInterrupt])
+def test_every_module_returns_to_the_mode_it_was_in(error: type[BaseException] | None) -> None:
+    model = nn.Sequential(nn.Dropout(), nn.Sequential(nn.Dropout(), nn.Dropout()), nn.Dropout())
+    model.train()
+    model[1][0].eval()
+    model[2].eval()
+    before = [module.training for module in model.modules()]
+    assert len(set(before)) == 2
+    try:
+        with evaluation_mode(model):
+            assert not any(module.training for module in model.modules())
+            if error is not None:
+                raise error
+    except (RuntimeError, KeyboardInterrupt):
+        pass
+    assert [module.training for module in model.modules()] == before
+
+
+def test_a_model_in_evaluation_mode_stays_there() -> None:
+    model = nn.Sequential(nn.Dropout()).eval()
+    with evaluation_mode(model):
+        pass
+    assert not any(module.training for module in model.modules())

@@ -1,0 +1,167 @@
+"""The report: one file that asks for nothing, runs nothing, and cannot be written into."""
+
+import re
+import shlex
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from cruxlm.report.page import STYLE
+from cruxlm.report.scan_page import scan_page
+from cruxlm.results.scan import BUILTIN_MODEL
+from results.made_scans import made_scan
+
+TAGS = {
+    "html", "head", "meta", "title", "style", "body", "main", "section", "div", "h1", "h2", "p",
+    "ul", "li", "pre", "details", "summary", "table", "thead", "tbody", "tr", "th", "td",
+    "svg", "path", "rect", "circle", "text", "polyline", "polygon",
+}  # fmt: skip
+ATTRIBUTES = {
+    "lang", "charset", "name", "content", "http-equiv", "class", "viewbox", "role", "aria-label",
+    "d", "x", "y", "width", "height", "rx", "cx", "cy", "r", "points", "fill", "opacity",
+    "stroke", "stroke-width", "text-anchor",
+}  # fmt: skip
+HOSTILE = (
+    "\"'><script>alert(1)</script><img src=x onerror=alert(1)>--></style></title></svg>"
+    "<a href='http://evil.test'>&lt;&#60;\x00\x07\x1b[31m\u202e\u2066\ud800\u2028]]><!--"
+)
+
+
+class Page(HTMLParser):
+    """What a browser would make of a page."""
+
+    def __init__(self, html):
+        super().__init__(convert_charrefs=True)
+        self.structure, self.texts, self.styles, self.values = [], [], [], []
+        self.feed(html)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        self.structure.append((tag, tuple(name for name, _ in attrs)))
+        self.values += [value for _, value in attrs]
+
+    def handle_endtag(self, tag):
+        self.structure.append((f"/{tag}", ()))
+
+    def handle_data(self, data):
+        (self.styles if self.structure[-1][0] == "style" else self.texts).append(data)
+
+    def handle_comment(self, data):
+        raise AssertionError(f"a comment: {data}")
+
+    def handle_pi(self, data):
+        raise AssertionError(f"a processing instruction: {data}")
+
+    def unknown_decl(self, data):
+        raise AssertionError(f"a declaration: {data}")
+
+
+def page_of(**options):
+    return scan_page(made_scan(**options))
+
+
+def test_the_page_is_one_file_that_asks_for_nothing():
+    html = page_of(blocks=12, probes=("builtin", "other"))
+    for word in ("http://", "https://", "<script", "src=", "href=", "url(", "@import", "<link"):
+        assert word not in html
+    assert "default-src 'none'" in html
+    assert html.startswith("<!doctype html>")
+
+
+def test_only_harmless_tags_and_attributes_are_used_and_all_are_closed():
+    page = Page(page_of(blocks=12, probes=("builtin", "other")))
+    open_tags = []
+    for tag, attributes in page.structure:
+        assert tag.lstrip("/") in TAGS
+        assert set(attributes) <= ATTRIBUTES
+        if tag.startswith("/"):
+            assert open_tags.pop() == tag[1:]
+        elif tag != "meta":
+            open_tags.append(tag)
+    assert open_tags == []
+
+
+@pytest.mark.parametrize("hostile", [HOSTILE, HOSTILE[::-1], HOSTILE * 20])
+def test_hostile_names_change_nothing_but_the_text(hostile):
+    probes = ("builtin", hostile)
+    plain = Page(page_of(blocks=12, probes=("builtin", "other")))
+    page = Page(page_of(blocks=12, probes=probes, text=hostile))
+    assert page.structure == plain.structure
+    assert page.styles == plain.styles
+    text = "".join(page.texts)
+    assert "<script>alert(1)</script>" in text or "<script>"[::-1] in text  # shown, not run
+    for shown in (text, *page.values):
+        assert all(character.isprintable() or character == "\n" for character in shown)
+
+
+def test_a_hostile_primary_probe_changes_nothing_but_the_text():
+    plain = Page(page_of(blocks=12, probes=("builtin",)))
+    page = Page(page_of(blocks=12, probes=(HOSTILE,)))
+    assert page.structure == plain.structure
+
+
+@pytest.mark.parametrize("name", ["$(rm -rf ~)", "a; reboot", "my model", "it's", "--out", "`id`"])
+def test_commands_to_copy_hold_the_model_as_one_word(name):
+    scan = made_scan(8, control=False, text=name)
+    shown = "".join(Page(scan_page(scan)).texts)
+    commands = re.findall(r"crux scan .*", shown)
+    assert len(commands) == 2
+    for command in commands:
+        assert shlex.split(command)[2] == f"{name}model"
+
+
+def test_the_builtin_model_needs_no_name():
+    from dataclasses import replace
+
+    scan = replace(made_scan(8, control=False), model=BUILTIN_MODEL)
+    assert "crux scan --control untrained" in scan_page(scan)
+
+
+def test_the_page_says_what_a_reader_needs_to_doubt_it():
+    scan = made_scan(12, probes=("builtin", "other"))
+    text = " ".join(Page(scan_page(scan)).texts)
+    assert scan.finding in text
+    for said in (
+        "95 % interval", "half-samples", "Is it only depth?", "untrained", "Provenance",
+        "2 prompts left out (empty)", "1 prompts left out (too long)", "a warning",
+        "20% of the variance", "too few blocks to say", "0" * 64,
+    ):  # fmt: skip
+        assert said in text, said
+    for reason in scan.selection.reasons:
+        assert reason in text
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"blocks": 1, "control": False},
+        {"blocks": 2},
+        {"blocks": 6, "values": [np.nan, 0.2, np.nan, 0.3, 0.1, np.nan]},
+        {"blocks": 6, "values": [0.25] * 6},
+        {"blocks": 36, "control": False},
+    ],
+    ids=["one block", "two blocks", "gaps", "ties", "no control"],
+)
+def test_every_scan_has_a_page(options):
+    html = page_of(**options)
+    assert 'nan"' not in html
+    assert ">nan<" not in html
+    Page(html)
+
+
+def test_a_page_of_126_blocks_is_small():
+    assert len(page_of(blocks=126, probes=("builtin", "other")).encode()) < 600_000
+
+
+def test_the_notebook_picture_is_as_harmless():
+    page = Page(made_scan(8, text=HOSTILE)._repr_html_())
+    assert {tag.lstrip("/") for tag, _ in page.structure} <= TAGS
+    assert {name for _, names in page.structure for name in names} <= ATTRIBUTES
+
+
+def test_light_and_dark_have_the_same_colours():
+    light, dark = (set(re.findall(r"--[a-z]+(?=:)", part)) for part in STYLE.split("@media", 1))
+    assert dark <= light
+    assert {"--bg", "--card", "--ink", "--muted", "--line", "--accent", "--mark"} <= dark
