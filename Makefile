@@ -13,7 +13,7 @@ test: $(VENV)/installed-dev
 	$(BIN)/ruff check src tests benchmarks
 	$(BIN)/ruff format --check src tests benchmarks
 	$(BIN)/mypy
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2
 
 # The oldest transformers that is supported, laid over the environment, and the suite against it.
 OLDEST := build/transformers-4.57
@@ -23,7 +23,7 @@ install-oldest: $(VENV)/installed-dev
 		"transformers==4.57.*" "huggingface_hub<1" "tokenizers>=0.22,<=0.23"
 
 test-oldest:
-	PYTHONPATH=$(OLDEST) $(BIN)/python -m pytest
+	PYTHONPATH=$(OLDEST) $(BIN)/python -m pytest -n 2
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
