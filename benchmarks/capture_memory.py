@@ -56,7 +56,9 @@ def extra_over_bound(blocks: int, width: int, samples: int, batch_size: int) -> 
     tower = model(blocks, width)
     generator = torch.Generator().manual_seed(0)
     prompts = [torch.randint(0, 100, (12,), generator=generator).tolist() for _ in range(samples)]
-    positions = chosen_positions([12] * samples, "last", skip_first=[False] * samples, limit=1, seed=0)
+    positions = chosen_positions(
+        [12] * samples, "last", skip_first=[False] * samples, limit=1, seed=0
+    )
 
     def prepared() -> list[Batch]:
         return list(batches(prompts, positions, pooling="last", batch_size=batch_size))
@@ -68,7 +70,6 @@ def extra_over_bound(blocks: int, width: int, samples: int, batch_size: int) -> 
 
     def captured() -> None:
         kept = StatesAccumulator([str(i) for i in range(samples)], blocks + 1, width)
-
 
         def receive(batch: Batch, states: torch.Tensor) -> None:
             kept.update([str(i) for i in batch.prompts], states)
@@ -83,8 +84,9 @@ def extra_over_bound(blocks: int, width: int, samples: int, batch_size: int) -> 
 
 def main() -> None:
     print(machine())
-    for blocks, width, samples, batch_size in ((12, 768, 300, 16), (32, 512, 300, 32), (8, 256, 64, 64)):
-        share = extra_over_bound(blocks, width, samples, batch_size)
+    for sizes in ((12, 768, 300, 16), (32, 512, 300, 32), (8, 256, 64, 64)):
+        blocks, width, samples, batch_size = sizes
+        share = extra_over_bound(*sizes)
         print(f"| capture memory / bound | {blocks} blocks x {width}, n = {samples}, "
               f"batch {batch_size} | {share:.2f} |")  # fmt: skip
 

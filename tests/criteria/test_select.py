@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cruxlm.criteria.select import default_rule, parse_rule, select
+from cruxlm.criteria.select import default_rule, parse_rule, select, select_again
 from cruxlm.results.scores import Scores
 from cruxlm.runtime.errors import OptionError
 
@@ -63,10 +63,22 @@ def test_undefined_blocks_are_never_chosen():
     assert select(scores([np.nan, 1, 2, np.nan]), "top:2").blocks == (1, 2)
     with pytest.raises(OptionError, match="more than the 2 blocks"):
         select(scores([np.nan, 1, 2, np.nan]), "top:3")
-    with pytest.raises(OptionError, match="no block that can be selected"):
+    with pytest.raises(OptionError, match="nothing to select"):
         select(scores([np.nan] * 3), "top:1")
     with pytest.raises(OptionError, match="selects no block"):
         select(scores([1, np.nan, 2, np.nan]), "window:2")
+
+
+def test_when_every_window_is_cut_all_blocks_are_admitted():
+    chosen = select(scores([1, 2], incomplete=(0, 1)), "top:1")
+    assert chosen.blocks == (1,)
+    assert chosen.ends == "keep"
+
+
+def test_select_again_is_none_where_the_rule_finds_nothing():
+    chosen = select(scores(VALUES, incomplete=(0, 7)), "top:2")
+    assert select_again(scores(VALUES), chosen, ends="keep").blocks == (0, 6)
+    assert select_again(scores([1, np.nan, np.nan]), chosen) is None
 
 
 def test_a_share_too_small_for_one_block_is_refused():

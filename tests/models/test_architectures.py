@@ -1,7 +1,7 @@
-"""Blocks and their states on tiny random models of many architectures, against plain forward passes.
+"""Blocks and their states on tiny random models of many architectures, against plain passes.
 
-The oracle runs one prompt at a time, without padding, through the whole model as its users call it,
-and keeps what plain hooks on a list that is named here see.
+The oracle runs one prompt at a time, without padding, through the whole model as its users call
+it, and keeps what plain hooks see on the list that is named here.
 """
 
 import copy
@@ -39,7 +39,7 @@ BASE: dict[str, Any] = {
     "eos_token_id": 2,
 }
 WINDOW = {"sliding_window": 4}
-MASKED_LM = {k: v for k, v in BASE.items() if k != "num_key_value_heads"}
+HEADS = {k: v for k, v in BASE.items() if k != "num_key_value_heads"}
 """Keys that architectures with as many keys as queries know."""
 GPT = {
     "vocab_size": VOCABULARY,
@@ -51,8 +51,7 @@ GPT = {
     "eos_token_id": 2,
 }
 EXPERTS = {"num_experts_per_tok": 2, "moe_intermediate_size": 24}
-"""The number of experts is set to the number of blocks: a list of experts must not be taken for them."""
-MAMBA = {"mamba_d_state": 4, "mamba_d_conv": 3, "mamba_expand": 2}
+"""There are as many experts as blocks: a list of them must not be taken for the blocks."""
 VISION = {
     "hidden_size": WIDTH,
     "intermediate_size": 32,
@@ -73,6 +72,8 @@ MLA = {
 MROPE = {"rope_scaling": {"type": "mrope", "mrope_section": [1, 1, 0]}}
 QWEN_VISION = {"depth": DEPTH, "embed_dim": WIDTH, "num_heads": 4, "hidden_size": WIDTH}
 NOT_EXACT_LEFT = "transformers itself gives other states for prompts that are padded on the left"
+"""It numbers positions from the left edge (BART) or has a recurrence run over padding (RWKV)."""
+MODERN = int(transformers.__version__.partition(".")[0]) >= 5
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,8 @@ class Case:
     """Whether transformers is exact for prompts padded on the left."""
     inputs: dict[str, Any] = field(default_factory=dict)
     """What the whole model wants besides the prompt."""
+    spread: float = 0.25
+    """Standard deviation of its weights."""
 
     def build(self) -> nn.Module:
         """A model whose blocks differ more than a fresh one's, so that a mistake shows."""
@@ -102,7 +105,7 @@ class Case:
         with torch.no_grad():
             for parameter in model.parameters():
                 if parameter.dim() > 1:
-                    parameter.normal_(0, 0.25)
+                    parameter.normal_(0, self.spread)
         return model.eval()
 
 
@@ -138,17 +141,17 @@ CASES = [
     Case("SmolLM3ForCausalLM", "SmolLM3Config", "model.layers", BASE),
     Case("Starcoder2ForCausalLM", "Starcoder2Config", "model.layers", BASE),
     Case("Glm4ForCausalLM", "Glm4Config", "model.layers", {**BASE, "head_dim": 4}),
-    Case("FalconForCausalLM", "FalconConfig", "transformer.h", MASKED_LM),
+    Case("FalconForCausalLM", "FalconConfig", "transformer.h", HEADS),
     Case(
         "FalconForCausalLM",
         "FalconConfig",
         "transformer.h",
-        {**MASKED_LM, "alibi": True, "parallel_attn": False},
+        {**HEADS, "alibi": True, "parallel_attn": False},
     ),
     Case("GPT2LMHeadModel", "GPT2Config", "transformer.h", GPT),
     Case("GPTJForCausalLM", "GPTJConfig", "transformer.h", {**GPT, "rotary_dim": 4}),
     Case("GPTBigCodeForCausalLM", "GPTBigCodeConfig", "transformer.h", GPT),
-    Case("GPTNeoXForCausalLM", "GPTNeoXConfig", "gpt_neox.layers", MASKED_LM),
+    Case("GPTNeoXForCausalLM", "GPTNeoXConfig", "gpt_neox.layers", HEADS),
     Case(
         "GPTNeoForCausalLM",
         "GPTNeoConfig",
@@ -167,7 +170,7 @@ CASES = [
         "OPTForCausalLM",
         "OPTConfig",
         "model.decoder.layers",
-        {**MASKED_LM, "ffn_dim": 32, "word_embed_proj_dim": WIDTH},
+        {**HEADS, "ffn_dim": 32, "word_embed_proj_dim": WIDTH},
     ),
     Case(
         "BloomForCausalLM",
@@ -231,16 +234,16 @@ CASES = [
         "model.layers",
         {**BASE, **WINDOW, "head_dim": 4, "num_local_experts": 4, "num_experts_per_tok": 2},
     ),
-    Case("BertModel", "BertConfig", "encoder.layer", MASKED_LM),
-    Case("BertForMaskedLM", "BertConfig", "bert.encoder.layer", MASKED_LM),
+    Case("BertModel", "BertConfig", "encoder.layer", HEADS),
+    Case("BertForMaskedLM", "BertConfig", "bert.encoder.layer", HEADS),
     Case(
         "RobertaForMaskedLM",
         "RobertaConfig",
         "roberta.encoder.layer",
-        {**MASKED_LM, "pad_token_id": 1},
+        {**HEADS, "pad_token_id": 1},
     ),
-    Case("ElectraModel", "ElectraConfig", "encoder.layer", {**MASKED_LM, "embedding_size": 8}),
-    Case("ModernBertModel", "ModernBertConfig", "layers", {**MASKED_LM, "local_attention": 4}),
+    Case("ElectraModel", "ElectraConfig", "encoder.layer", {**HEADS, "embedding_size": 8}),
+    Case("ModernBertModel", "ModernBertConfig", "layers", {**HEADS, "local_attention": 4}),
     Case(
         "DistilBertModel",
         "DistilBertConfig",
@@ -253,7 +256,7 @@ CASES = [
             "n_heads": 4,
             "max_position_embeddings": 64,
         },
-        left=False,  # it numbers positions from the left edge, and takes none
+        left=False,
     ),
     Case(
         "T5ForConditionalGeneration",
@@ -284,7 +287,7 @@ CASES = [
             "decoder_ffn_dim": 32,
             "max_position_embeddings": 64,
         },
-        left=False,  # it numbers positions from the left edge, and takes none
+        left=False,
     ),
     Case(
         "MambaForCausalLM",
@@ -348,6 +351,179 @@ CASES = [
         "Qwen2VLConfig",
         "model.language_model.layers",
         {"text_config": {**BASE, **MROPE}, "vision_config": QWEN_VISION},
+    ),
+    Case("IBertModel", "IBertConfig", "encoder.layer", {**HEADS, "pad_token_id": 1}),
+    Case("MPNetModel", "MPNetConfig", "encoder.layer", {**HEADS, "pad_token_id": 1}),
+    Case(
+        "DebertaV2Model", "DebertaV2Config", "encoder.layer", {**HEADS, "relative_attention": True}
+    ),
+    Case("XLMRobertaModel", "XLMRobertaConfig", "encoder.layer", {**HEADS, "pad_token_id": 1}),
+    Case(
+        "ProphetNetForConditionalGeneration",
+        "ProphetNetConfig",
+        "prophetnet.encoder.layers",
+        {
+            "vocab_size": VOCABULARY,
+            "hidden_size": WIDTH,
+            "num_encoder_layers": DEPTH,
+            "num_decoder_layers": DEPTH,
+            "num_encoder_attention_heads": 4,
+            "num_decoder_attention_heads": 4,
+            "encoder_ffn_dim": 32,
+            "decoder_ffn_dim": 32,
+            "max_position_embeddings": 64,
+        },
+        left=False,
+        inputs={"decoder_input_ids": torch.zeros(1, 1, dtype=torch.long)},
+    ),
+    Case(
+        "LongT5EncoderModel",
+        "LongT5Config",
+        "encoder.block",
+        {
+            "vocab_size": VOCABULARY,
+            "d_model": WIDTH,
+            "d_kv": 4,
+            "d_ff": 32,
+            "num_layers": DEPTH,
+            "num_heads": 4,
+            "local_radius": 4,
+        },
+    ),
+    Case(
+        "T5GemmaForConditionalGeneration",
+        "T5GemmaConfig",
+        "model.encoder.layers",
+        {
+            "encoder": {**BASE, **WINDOW, "head_dim": 4, "query_pre_attn_scalar": 4},
+            "decoder": {
+                **BASE,
+                **WINDOW,
+                "head_dim": 4,
+                "query_pre_attn_scalar": 4,
+                "num_hidden_layers": 2,
+            },
+        },
+        inputs={"decoder_input_ids": torch.zeros(1, 1, dtype=torch.long)},
+    ),
+    Case(
+        "Mamba2ForCausalLM",
+        "Mamba2Config",
+        "backbone.layers",
+        {
+            "vocab_size": VOCABULARY,
+            "hidden_size": WIDTH,
+            "num_hidden_layers": DEPTH,
+            "state_size": 4,
+            "num_heads": 4,
+            "head_dim": 8,
+            "n_groups": 1,
+            "chunk_size": 4,
+        },
+        hidden=False,
+    ),
+    Case(
+        "FalconMambaForCausalLM",
+        "FalconMambaConfig",
+        "backbone.layers",
+        {
+            "vocab_size": VOCABULARY,
+            "hidden_size": WIDTH,
+            "num_hidden_layers": DEPTH,
+            "state_size": 4,
+            "time_step_rank": 2,
+        },
+        hidden=False,
+    ),
+    Case(
+        "BambaForCausalLM",
+        "BambaConfig",
+        "model.layers",
+        {
+            **BASE,
+            "attn_layer_indices": [1],
+            "mamba_n_heads": 4,
+            "mamba_d_head": 8,
+            "mamba_d_state": 4,
+            "mamba_n_groups": 1,
+            "mamba_chunk_size": 4,
+        },
+    ),
+    Case(
+        "RwkvForCausalLM",
+        "RwkvConfig",
+        "rwkv.blocks",
+        {
+            "vocab_size": VOCABULARY,
+            "hidden_size": WIDTH,
+            "num_hidden_layers": DEPTH,
+            "attention_hidden_size": WIDTH,
+        },
+        hidden=False,
+        left=False,
+    ),
+    Case(
+        "Qwen3NextForCausalLM",
+        "Qwen3NextConfig",
+        "model.layers",
+        {
+            **BASE,
+            **EXPERTS,
+            "num_experts": DEPTH,
+            "shared_expert_intermediate_size": 32,
+            "head_dim": 4,
+            "linear_num_key_heads": 2,
+            "linear_num_value_heads": 2,
+            "linear_key_head_dim": 4,
+            "linear_value_head_dim": 4,
+            "layer_types": ["linear_attention", "full_attention", "linear_attention"],
+        },
+        spread=0.1,  # its delta rule is ill-conditioned where keys are large
+    ),
+    Case(
+        "Lfm2ForCausalLM",
+        "Lfm2Config",
+        "model.layers",
+        {**BASE, "layer_types": ["conv", "full_attention", "conv"]},
+        left=MODERN,
+    ),
+    Case(
+        "Exaone4ForCausalLM",
+        "Exaone4Config",
+        "model.layers",
+        {**BASE, **WINDOW, "sliding_window_pattern": 2},
+    ),
+    Case("NemotronForCausalLM", "NemotronConfig", "model.layers", {**BASE, "head_dim": 4}),
+    Case(
+        "Idefics3ForConditionalGeneration",
+        "Idefics3Config",
+        "model.text_model.layers",
+        {"text_config": {**BASE, "model_type": "llama"}, "vision_config": VISION},
+    ),
+    Case(
+        "Qwen3VLForConditionalGeneration",
+        "Qwen3VLConfig",
+        "model.language_model.layers",
+        {
+            "text_config": {**BASE, **MROPE, "head_dim": 4},
+            "vision_config": {
+                **QWEN_VISION,
+                "out_hidden_size": WIDTH,
+                "deepstack_visual_indexes": [0],
+            },
+        },
+    ),
+    Case(
+        "Llama4ForCausalLM",
+        "Llama4TextConfig",
+        "model.layers",
+        {
+            **BASE,
+            "head_dim": 4,
+            "intermediate_size_mlp": 32,
+            "num_local_experts": DEPTH,
+            "attention_chunk_size": 4,
+        },
     ),
 ]
 
@@ -512,11 +688,41 @@ def test_leaves_the_model_as_it_was(case: Case, fails: bool) -> None:
     assert all(torch.equal(after[name], tensor) for name, tensor in tensors.items())
 
 
-def test_a_model_that_repeats_one_block_is_refused() -> None:
-    options = {k: v for k, v in MASKED_LM.items()} | {"embedding_size": 8}
-    model = transformers.AlbertModel(transformers.AlbertConfig(**options))
-    with pytest.raises(
-        ModelError, match=r"no list of 3 blocks in AlbertModel.*groups \(1\)"
-    ) as caught:
-        find_blocks(model)
+REFUSED = [
+    # One block, run three times.
+    ("AlbertModel", "AlbertConfig", {**HEADS, "embedding_size": 8}),
+    # Attentions in one list, feed-forward halves in another.
+    ("XLMModel", "XLMConfig", {"n_words": 61, "emb_dim": WIDTH, "n_layers": DEPTH, "n_heads": 4}),
+    # Time before batch.
+    (
+        "XLNetModel",
+        "XLNetConfig",
+        {"vocab_size": VOCABULARY, "d_model": WIDTH, "n_layer": DEPTH, "n_head": 4, "d_inner": 32},
+    ),
+    # Four streams in place of one.
+    (
+        "Gemma3nForCausalLM",
+        "Gemma3nTextConfig",
+        {
+            **BASE,
+            "head_dim": 4,
+            "intermediate_size": [32] * DEPTH,
+            "vocab_size_per_layer_input": VOCABULARY,
+            "hidden_size_per_layer_input": 4,
+            "num_kv_shared_layers": 0,
+            "laurel_rank": 4,
+            "activation_sparsity_pattern": [0.0] * DEPTH,
+        },
+    ),
+]
+
+
+@pytest.mark.parametrize(("model", "config", "options"), REFUSED, ids=[case[0] for case in REFUSED])
+def test_a_model_without_one_stream_through_whole_blocks_is_refused(
+    model: str, config: str, options: dict[str, Any]
+) -> None:
+    built = getattr(transformers, model)(getattr(transformers, config)(**options)).eval()
+    with pytest.raises(ModelError, match=r"no list of|not \(batch, tokens, width\)") as caught:
+        _last_states(find_blocks(built), 4, "right", 0)
     assert "\n" not in str(caught.value)
+    assert _hooks(built) == 0

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -164,6 +164,7 @@ def test_states_of_half_precision_are_pooled_in_float32(pooling: str) -> None:
     )
 
 
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     lengths=st.lists(st.integers(1, 9), min_size=1, max_size=12),
     batch_size=st.integers(1, 5),

@@ -72,10 +72,11 @@ def test_a_block_that_is_given_nothing_known_is_refused() -> None:
         def forward(self, embedded: Tensor) -> Tensor:
             return embedded
 
-    with Patch() as patch, pytest.raises(ModelError, match="passes on NoneType"):
-        block = Other()
+    block = Other()
+    with Patch() as patch:
         patch.watch_input(block, print)
-        block(embedded=torch.zeros(1, 1, 1))
+        with pytest.raises(ModelError, match="passes on NoneType"):
+            block(embedded=torch.zeros(1, 1, 1))
 
 
 def test_watching_changes_no_output(states: Tensor) -> None:
@@ -107,11 +108,15 @@ def test_hooks_are_gone_whatever_ends_the_patch(error: type[BaseException]) -> N
     def interrupt(_states: Tensor) -> None:
         raise error
 
-    with pytest.raises(error), Patch() as patch:
-        patch.watch_input(block, lambda _: None)
-        patch.watch_output(block, interrupt)
-        assert _hooks(block) == 2
-        block(torch.zeros(1, 1, 1))
+    def run() -> None:
+        with Patch() as patch:
+            patch.watch_input(block, lambda _: None)
+            patch.watch_output(block, interrupt)
+            assert _hooks(block) == 2
+            block(torch.zeros(1, 1, 1))
+
+    with pytest.raises(error):
+        run()
     assert _hooks(block) == 0
 
 

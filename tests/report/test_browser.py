@@ -1,4 +1,4 @@
-"""The report in a browser: nothing wider than the page, on a desk and on a phone, light and dark."""
+"""The report in a browser: nothing is wider than the page, on desk and phone, light and dark."""
 
 import html
 import json
@@ -7,17 +7,21 @@ import shutil
 import subprocess
 
 import pytest
-from results.made_scans import made_scan
 
 from cruxlm.report.scan_page import scan_page
+from results.made_scans import made_scan
 
-BROWSER = next(filter(None, map(shutil.which, ["chromium", "chromium-browser", "google-chrome"])), None)
+BROWSER = next(
+    filter(None, map(shutil.which, ["chromium", "chromium-browser", "google-chrome"])), None
+)
 WIDTHS = (390, 1200)
 LONG = "a_very_long_name_without_a_single_space_" * 4
 
 pytestmark = [
     pytest.mark.browser,
-    pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed: apt-get install chromium"),
+    pytest.mark.skipif(
+        BROWSER is None, reason="no Chromium is installed: apt-get install chromium"
+    ),
 ]
 
 # The page itself forbids scripts; it is measured from the page around it, once as it opens and once
@@ -30,7 +34,7 @@ onload = () => {{
     for (const unfolded of [false, true]) {{
       page.querySelectorAll("details").forEach(one => one.open = unfolded);
       const wide = [...page.querySelectorAll("body *")].filter(one =>
-        one.getBoundingClientRect().right > root.clientWidth + 1 && !one.closest(".scroll, svg"));
+        one.clientWidth && one.scrollWidth > one.clientWidth + 1 && !one.closest(".scroll, svg"));
       found.push({{
         width: root.clientWidth, needed: root.scrollWidth, height: root.scrollHeight,
         wide: wide.map(one => one.tagName + ": " + one.textContent.slice(0, 60)),
@@ -47,7 +51,7 @@ onload = () => {{
 
 def measured(page, scheme, folder):
     frames = "".join(
-        f'<iframe srcdoc="{html.escape(page)}" style="border:0;width:{width}px;height:800px"></iframe>'
+        f'<iframe srcdoc="{html.escape(page)}" style="border:0;width:{width}px"></iframe>'
         for width in WIDTHS
     )
     around = folder / "around.html"
@@ -55,7 +59,7 @@ def measured(page, scheme, folder):
     command = [
         BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
         "--disable-background-networking", "--disable-component-update", "--disable-sync",
-        f"--user-data-dir={folder / 'profile'}", "--window-size=1300,900",
+        f"--user-data-dir={folder / 'profile'}", "--window-size=1300,900", "--hide-scrollbars",
         f"--blink-settings=preferredColorScheme={0 if scheme == 'dark' else 1}",
         "--dump-dom", around.as_uri(),
     ]  # fmt: skip
@@ -91,7 +95,9 @@ def test_nothing_is_wider_than_the_page(options, scheme, tmp_path):
 
 
 def test_a_page_that_is_too_wide_is_noticed(tmp_path):
-    page = scan_page(made_scan(6)).replace("<main>", f"<main><pre style='white-space:pre'>{LONG}</pre>")
+    page = scan_page(made_scan(6)).replace(
+        "<main>", f"<main><pre style='white-space:pre'>{LONG}</pre>"
+    )
     found = measured(page, "light", tmp_path)
     assert found[0]["needed"] > 390
     assert found[0]["wide"]

@@ -148,6 +148,7 @@ def test_every_scan_has_a_page(options):
     html = page_of(**options)
     assert 'nan"' not in html
     assert ">nan<" not in html
+    assert "± -" not in html
     Page(html)
 
 

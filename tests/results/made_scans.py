@@ -74,7 +74,7 @@ def made_scan(blocks=12, *, probes=("builtin",), values=None, control=True, text
             for label, s in scores.items()
         }
         controls = {"untrained": held}
-    agreement = _agreement(scores, controls, chosen[0])
+    agreement = _agreement(scores, controls, chosen[0], [100] * blocks)
     probe_record = {
         "n": 40,
         "samples": 40,

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import byte_tokenizer, tiny_llama
 from torch import nn
 
 import cruxlm as crux
+from conftest import byte_tokenizer, tiny_llama
 from cruxlm.runtime.errors import CruxError, ModelError, OptionError
 
 TEXTS = [
@@ -175,6 +175,19 @@ def test_pooling_all_deals_whole_prompts(llama):
     found = run(llama, pooling="all", tokens=200)
     assert found.probes["prompts"]["samples"] == 200
     assert any("tokens of one prompt" in w for w in found["dynamics"].warnings)
+
+
+def test_a_model_of_two_blocks_has_an_answer():
+    found = run(tiny_llama(blocks=2), control="untrained", seed=1)
+    assert len(found.selection.blocks) == 1
+    assert found.selection.ends == "keep"
+
+
+def test_options_given_twice_must_agree(llama):
+    twice = [("dynamics", {"window": 3}), ("dynamics", {"window": 5})]
+    with pytest.raises(OptionError, match="asked for twice"):
+        run(llama, criteria=twice)
+    assert list(run(llama, criteria=["cka", "dynamics:default"]).scores) == ["dynamics"]
 
 
 @pytest.mark.parametrize(

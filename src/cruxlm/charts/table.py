@@ -121,5 +121,5 @@ def as_text(*parts: Any, width: int = 100) -> str:
     buffer = StringIO()
     console = Console(file=buffer, width=width, no_color=True, highlight=False)
     for part in parts:
-        console.print(part)
+        console.print(part, markup=False, emoji=False)  # brackets and colons stay what they are
     return buffer.getvalue().rstrip("\n")

@@ -74,9 +74,8 @@ def _bug(error: Exception) -> int:
     import tempfile
     import traceback
 
-    with tempfile.NamedTemporaryFile(
-        "w", prefix="crux-traceback-", suffix=".txt", delete=False, encoding="utf-8"
-    ) as file:
-        file.write("".join(traceback.format_exception(error)))
+    text = "".join(traceback.format_exception(error))
+    with tempfile.NamedTemporaryFile(prefix="crux-traceback-", suffix=".txt", delete=False) as file:
+        file.write(text.encode("utf-8", "backslashreplace"))
     line = f"a bug in Crux ({type(error).__name__}); please report it with {file.name}"
     return _say(line, BUG)

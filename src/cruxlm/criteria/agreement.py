@@ -1,12 +1,12 @@
 """Do scores agree: with depth, with each other, with a network that learned nothing?"""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from scipy.stats import hypergeom
 
-from cruxlm.criteria.select import select
+from cruxlm.criteria.select import select_again
 from cruxlm.numerics.ranks import (
     FEWEST_CENTRES,
     Association,
@@ -75,15 +75,20 @@ def pair_agreement(a: Scores, b: Scores) -> dict[str, Any]:
     }
 
 
-def selected_across(scores: Mapping[str, Scores], chosen: Selection) -> list[dict[str, Any]]:
-    """The same rule on the same criterion and preset for every probe: does it choose the same?"""
+def selected_across(
+    scores: Mapping[str, Scores], chosen: Selection, parameters: Sequence[int] | None = None
+) -> list[dict[str, Any]]:
+    """The same rule on the same criterion and preset for every probe: does it choose the same?
+
+    A probe on which the rule selects nothing is left out.
+    """
     primary = scores[chosen.criterion]
     rows = []
     for label, other in scores.items():
-        if (other.criterion, other.preset) != (primary.criterion, primary.preset):
-            continue
-        again = select(other, chosen.rule, ends=chosen.ends)
-        rows.append({"probe": other.probe, "label": label, **overlap(chosen, again)})
+        if (other.criterion, other.preset) == (primary.criterion, primary.preset):
+            again = select_again(other, chosen, parameters)
+            if again is not None:
+                rows.append({"probe": other.probe, "label": label, **overlap(chosen, again)})
     return rows
 
 
@@ -103,13 +108,17 @@ def overlap(chosen: Selection, other: Selection) -> dict[str, Any]:
 
 
 def control_agreement(
-    scores: Mapping[str, Scores], control: Mapping[str, Scores], chosen: Selection
+    scores: Mapping[str, Scores],
+    control: Mapping[str, Scores],
+    chosen: Selection,
+    parameters: Sequence[int] | None = None,
 ) -> dict[str, Any]:
     """What a control model's scores have in common with these: every curve, and the selection."""
     found: dict[str, Any] = {}
     for label, own in scores.items():
         pair = pair_agreement(own, control[label])
         found[label] = {key: pair[key] for key in ("rho", "partial", "p", "blocks", "verdict")}
-    again = select(control[chosen.criterion], chosen.rule, ends=chosen.ends)
-    found[chosen.criterion] |= overlap(chosen, again)
+    again = select_again(control[chosen.criterion], chosen, parameters)
+    if again is not None:
+        found[chosen.criterion] |= overlap(chosen, again)
     return found

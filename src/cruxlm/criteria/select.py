@@ -85,17 +85,20 @@ def select(
     """Choose blocks by a rule (see ``RULES``); ties go to the lower block.
 
     ``ends="skip"`` does not admit blocks that were scored with fewer neighbours than the others,
-    whose values are of another kind; ``"keep"`` admits every block with a value. Raises
-    ``OptionError`` when the rule asks for more than there is or finds nothing.
+    whose values are of another kind (unless all were); ``"keep"`` admits every block with a value.
+    Raises ``OptionError`` when the rule asks for more than there is or finds nothing.
     """
     if ends not in ("skip", "keep"):
         raise OptionError(f"ends must be skip or keep, not {ends!r}")
     parsed = parse_rule(rule or default_rule(len(scores.values)))
     admitted = np.isfinite(scores.values)
+    complete = np.setdiff1d(np.flatnonzero(admitted), scores.incomplete)
+    if not len(complete):
+        ends = "keep"  # in a model of one or two blocks every window is cut
     if ends == "skip":
         admitted[list(scores.incomplete)] = False
     weights = np.ones(len(scores.values)) if parameters is None else np.array(parameters, float)
-    _check(parsed, admitted, scores.label)
+    _check(parsed, admitted, scores.label, ends)
     chosen = _choose(scores.values, admitted, parsed, weights)
     if not chosen.any():
         raise OptionError(f"{parsed} selects no block of {scores.label}: choose another rule")
@@ -120,12 +123,29 @@ def select(
     )
 
 
-def _check(rule: Rule, admitted: Admitted, label: str) -> None:
+def select_again(
+    scores: Scores,
+    chosen: Selection,
+    parameters: Sequence[int] | None = None,
+    *,
+    ends: str | None = None,
+) -> Selection | None:
+    """The rule of a selection on other scores or with other ends; None where it selects nothing."""
+    try:
+        return select(scores, chosen.rule, ends=ends or chosen.ends, parameters=parameters)
+    except OptionError:
+        return None
+
+
+def _check(rule: Rule, admitted: Admitted, label: str, ends: str) -> None:
     available = int(admitted.sum())
     if available == 0:
-        raise OptionError(f"{label} has no block that can be selected: try --ends keep")
+        raise OptionError(f"{label} has no value for any block: there is nothing to select")
     if rule.count is not None and rule.count > available:
-        raise OptionError(f"{rule} asks for more than the {available} blocks that can be selected")
+        hint = "; --ends keep admits the end blocks too" if ends == "skip" else ""
+        raise OptionError(
+            f"{rule} asks for more than the {available} blocks that can be selected{hint}"
+        )
 
 
 def _choose(values: Values, admitted: Admitted, rule: Rule, weights: Values) -> Admitted:

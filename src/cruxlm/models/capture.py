@@ -7,6 +7,7 @@ block, before norm and head.
 
 import inspect
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import torch
@@ -40,13 +41,13 @@ def capture(
     collected = _Collected(stack)
 
     def watch_last(states: Tensor) -> None:
-        collected.add(states)
+        collected.add(len(stack.modules), states)
         raise StopForwardError
 
     with Patch() as patch, evaluation_mode(stack.tower), torch.no_grad():
-        patch.watch_input(stack.modules[0], collected.add)
-        for block in stack.modules[:-1]:
-            patch.watch_output(block, collected.add)
+        patch.watch_input(stack.modules[0], partial(collected.add, 0))
+        for layer, block in enumerate(stack.modules[:-1], start=1):
+            patch.watch_output(block, partial(collected.add, layer))
         patch.watch_output(stack.modules[-1], watch_last)
         for batch in batches:
             collected.begin(batch)
@@ -71,28 +72,30 @@ class _Collected:
     def begin(self, batch: Batch) -> None:
         """Start a batch; the buffer of the last one is used again when it fits."""
         self.batch = batch
-        self.seen = 0
+        self.due = 0
 
-    def add(self, states: Tensor) -> None:
-        """Pool what enters the first block or leaves any block."""
+    def add(self, layer: int, states: Tensor) -> None:
+        """Pool what enters the first block (layer 0) or leaves block ``layer - 1``."""
+        if layer != self.due:
+            raise ModelError(
+                f"the blocks of {self.stack.path} are not run once each in turn "
+                f"(block {max(self.due - 1, 0)} was due): not supported"
+            )
         if states.dim() != 3 or states.shape[:2] != self.batch.tokens.shape:
             raise ModelError(
-                f"block {max(self.seen - 1, 0)} of {self.stack.path} passes states of shape "
+                f"block {max(layer - 1, 0)} of {self.stack.path} passes states of shape "
                 f"{tuple(states.shape)}, not (batch, tokens, width): not supported"
             )
-        if self.seen == self.layers:
-            raise ModelError(f"a block of {self.stack.path} is run more than once: not supported")
         pooled = self.batch.pool(states)
         if self.buffer is None or self.buffer.shape[1:] != pooled.shape:
             self.buffer = None  # first free the old one
             self.buffer = pooled.new_empty((self.layers, *pooled.shape))
-        self.buffer[self.seen] = pooled  # across devices too, when a model is split
-        self.seen += 1
+        self.buffer[layer] = pooled  # across devices too, when a model is split
+        self.due += 1
 
     def states(self) -> Float[Tensor, "layers samples width"]:
-        """All layers on the CPU; ``ModelError`` for one that is missing or not finite."""
-        if self.buffer is None or self.seen != self.layers:
-            raise ModelError(f"only {self.seen - 1} blocks of {self.stack.path} were run")
+        """All layers on the CPU; ``ModelError`` for one that is not finite."""
+        assert self.buffer is not None  # the last block was run, and in its turn
         states = self.buffer.cpu()
         for layer, values in enumerate(states):
             if not bool(torch.isfinite(values).all()):

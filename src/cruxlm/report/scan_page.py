@@ -60,7 +60,7 @@ def _curve(scan: Scan) -> str:
             control.values,
             control.halfwidth,
             label=f"{primary.label} of the untrained network",
-            selected=scan.agreement["controls"]["untrained"][primary.label]["selected"],
+            selected=scan.agreement["controls"]["untrained"][primary.label].get("selected", ()),
             incomplete=control.incomplete,
             height=150,
             kind="other",
@@ -122,7 +122,7 @@ def _stability(scan: Scan) -> Iterator[str]:
         yield section("Stability over half-samples", said, chart)
     rows = [(str(row["probe"]), row["selected"]) for row in scan.agreement["probes"]]
     controls = scan.agreement["controls"].get("untrained", {})
-    if chosen.criterion in controls:
+    if "selected" in controls.get(chosen.criterion, {}):
         rows.append(("untrained", controls[chosen.criterion]["selected"]))
     if len(rows) > 1:
         said = (
@@ -183,8 +183,7 @@ def _depth(scan: Scan) -> str:
         content += (
             f"<p>Against the untrained network: rho {_rho(control['rho'])}, given depth "
             f"{_rho(control['partial'])} (p {_rho(control['p'])}, {control['blocks']} "
-            f"blocks: {text(control['verdict'])}); {control['shared']} selected blocks shared, "
-            f"{control['shared_by_chance']:.1f} by chance.</p>"
+            f"blocks: {text(control['verdict'])}).</p>"
         )
     return section("Is it only depth?", said, content)
 
@@ -271,7 +270,9 @@ def _next(scan: Scan) -> str:
 
 def _with_error(scores: Scores, block: int) -> str:
     shown = _number(scores.values[block])
-    return shown if scores.stderr is None else f"{shown} ± {_number(scores.stderr[block], 2)}"
+    if scores.stderr is None or not math.isfinite(scores.stderr[block]):
+        return shown
+    return f"{shown} ± {_number(scores.stderr[block], 2)}"
 
 
 def _number(value: Any, digits: int = 4) -> str:

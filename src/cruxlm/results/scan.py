@@ -13,7 +13,7 @@ from jaxtyping import Float
 from cruxlm.results.schema import check_scan
 from cruxlm.results.scores import Scores, plain
 from cruxlm.results.selection import Selection
-from cruxlm.runtime.errors import OptionError, ResultError, did_you_mean
+from cruxlm.runtime.errors import OptionError, ResultError, did_you_mean, printable
 
 FORMAT = "crux.scan/1"
 JSON_NAME, TENSORS_NAME, REPORT_NAME = "scan.json", "scan.safetensors", "report.html"
@@ -197,7 +197,7 @@ class Scan:
         """The table of the terminal, without colour."""
         from cruxlm.charts.table import as_text
 
-        return as_text(self.table(), self.finding)
+        return as_text(self.table(), printable(self.finding))
 
     def _repr_html_(self) -> str:
         from cruxlm.charts.curve import curve_chart

@@ -17,7 +17,7 @@ from cruxlm.criteria.agreement import (
 )
 from cruxlm.criteria.descriptor import Criterion, Measured, Outcome
 from cruxlm.criteria.finding import finding
-from cruxlm.criteria.select import default_rule, parse_rule, select
+from cruxlm.criteria.select import default_rule, parse_rule, select, select_again
 from cruxlm.data.probes import BUILTIN, Probe, load_probe
 from cruxlm.data.rows import READERS
 from cruxlm.data.tokens import FEWEST, Template, TokenisedProbe
@@ -125,21 +125,21 @@ def scan(
     primary = next(iter(scores.values()))
     parameters = loaded.parameters_per_block()
     rule = select_by or default_rule(len(parameters))
-    selections = tuple(
-        select(primary, rule, ends=choice, parameters=parameters)
-        for choice in (ends, "keep" if ends == "skip" else "skip")
+    chosen = select(primary, rule, ends=ends, parameters=parameters)
+    other_ends = select_again(
+        primary, chosen, parameters, ends="keep" if ends == "skip" else "skip"
     )
-    agreement = _agreement(scores, controls, selections[0])
+    agreement = _agreement(scores, controls, chosen, parameters)
     return Scan(
         model="built-in testbed model" if model is None else loaded.name,
         blocks=loaded.blocks.names,
         parameters=tuple(parameters),
         probes=probe_records,
         scores=scores,
-        selection=selections[0],
-        selections=selections,
+        selection=chosen,
+        selections=(chosen,) if other_ends is None else (chosen, other_ends),
         agreement=agreement,
-        finding=finding(primary, selections[0], agreement),
+        finding=finding(primary, chosen, agreement),
         provenance={
             "versions": package_versions(),
             "model": loaded.identity,
@@ -212,9 +212,12 @@ def _requests(
         preset = preset or next(iter(criterion.presets))
         first = not any(request[1].name == criterion.name for request in found.values())
         label = criterion.name if first else f"{criterion.name}:{preset}"
-        if any((r[1].name, r[2]) == (criterion.name, preset) for r in found.values()):
-            continue
-        found[label] = (label, criterion, preset, criterion.options(preset, changes))
+        options = criterion.options(preset, changes)
+        same = [r for r in found.values() if (r[1].name, r[2]) == (criterion.name, preset)]
+        if same and same[0][3] != options:
+            raise OptionError(f"{criterion.name}:{preset} was asked for twice with other options")
+        if not same:
+            found[label] = (label, criterion, preset, options)
     if not found:
         raise OptionError("no criterion was asked for")
     return tuple(found.values())
@@ -303,7 +306,10 @@ def _warnings(outcome: Outcome, criterion: Criterion, reading: Reading) -> Itera
 
 
 def _agreement(
-    scores: Mapping[str, Scores], controls: Mapping[str, Mapping[str, Scores]], chosen: Selection
+    scores: Mapping[str, Scores],
+    controls: Mapping[str, Mapping[str, Scores]],
+    chosen: Selection,
+    parameters: Sequence[int],
 ) -> dict[str, Any]:
     """With depth; between all pairs of scores; the selection on other probes; each control."""
     labels = list(scores)
@@ -311,9 +317,10 @@ def _agreement(
     return {
         "depth": {label: depth_agreement(scores[label]) for label in labels},
         "pairs": [pair_agreement(scores[a], scores[b]) for a, b in pairs],
-        "probes": selected_across(scores, chosen),
+        "probes": selected_across(scores, chosen, parameters),
         "controls": {
-            name: control_agreement(scores, held, chosen) for name, held in controls.items()
+            name: control_agreement(scores, held, chosen, parameters)
+            for name, held in controls.items()
         },
     }
 
