@@ -77,21 +77,20 @@ def block_table(
         table.add_column("chosen\nin", justify="right", no_wrap=True)
     for name in others:
         table.add_column(Text(broken(printable(name))), justify="right", no_wrap=True)
+    shown = [column(values), [""] * len(values)]
+    if halfwidth is not None:
+        shown[1] = column(halfwidth, like=values)
+    if frequency is not None:
+        shown.append([f"{share:.0%}" if share else "" for share in frequency])
+    shown += [column(curve) for curve in others.values()]
     for block, value in enumerate(values.tolist()):
         chosen = block in selected
         length = (value - low) / (high - low) if math.isfinite(value) and high > low else 0.0
-        numbers = [
-            number(value),
-            "" if halfwidth is None else number(float(halfwidth[block])),
-        ]
-        if frequency is not None:
-            numbers.append(f"{frequency[block]:.0%}" if frequency[block] else "")
-        numbers += [number(float(curve[block])) for curve in others.values()]
         table.add_row(
             "▶" if chosen else " ",
             f"{block}{'*' if block in incomplete else ''}",
             Bar(length, cells),
-            *map(Text, numbers),
+            *(Text(cells_of[block]) for cells_of in shown),
             style="bold yellow" if chosen else None,
         )
     return table
@@ -105,15 +104,15 @@ def broken(name: str) -> str:
     return name
 
 
-def number(value: float, digits: int = 4) -> str:
-    """A number for a narrow column; a dash where undefined."""
-    if not math.isfinite(value):
-        return "-"
-    return (
-        f"{value:.{digits}f}"
-        if 1e-3 <= abs(value) < 1e3 or value == 0
-        else f"{value:.{digits - 1}g}"
-    )
+def column(values: Curve, like: Curve | None = None) -> list[str]:
+    """Numbers with as many decimals as show four digits of the largest; a dash where undefined.
+
+    ``like`` is a curve whose decimals are used instead.
+    """
+    sizes = np.abs(values if like is None else like)
+    largest = float(np.nanmax(sizes)) if np.isfinite(sizes).any() else 1.0
+    decimals = max(0, 3 - math.floor(math.log10(largest))) if largest > 0 else 3
+    return [f"{value:.{decimals}f}" if math.isfinite(value) else "-" for value in values]
 
 
 def as_text(*parts: Any, width: int = 100) -> str:
