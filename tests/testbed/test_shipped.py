@@ -9,6 +9,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from cruxlm.runtime.errors import ModelError
 from cruxlm.testbed import shipped
 from cruxlm.testbed.figures import held_out
 from cruxlm.testbed.tokenizer import train_tokenizer
@@ -16,7 +17,7 @@ from cruxlm.testbed.tokenizer import train_tokenizer
 
 def test_missing_weights_are_reported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(shipped, "WEIGHTS", tmp_path)
-    with pytest.raises(FileNotFoundError, match=r"python -m cruxlm\.testbed\.train"):
+    with pytest.raises(ModelError, match=r"python -m cruxlm\.testbed\.train"):
         shipped.default_model()
 
 
@@ -35,7 +36,6 @@ def test_the_tokenizer_is_the_one_the_package_trains() -> None:
 def test_the_model_knows_the_language() -> None:
     folder = shipped.default_model()
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-    known = held_out(
-        model, AutoTokenizer.from_pretrained(folder), 24, families=["recall", "addition"]
-    )
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    known = held_out(model, tokenizer, n=24, families=["recall", "addition", "lists", "sentiment"])
     assert all(figures.exact > 0.75 for figures in known.values())

@@ -54,7 +54,7 @@ def test_rows_are_encoded_as_the_chat_template_writes_them(
         assert encoded.tokens == whole
         assert encoded.tokens[: encoded.prompt] == begin
         text = tokenizer.decode(encoded.tokens, skip_special_tokens=True)
-        assert text == row.prompt + row.response
+        assert text == f" {row.prompt} {row.response}"
 
 
 def test_other_roles_are_refused(tokenizer: PreTrainedTokenizerFast) -> None:

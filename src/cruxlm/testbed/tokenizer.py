@@ -1,0 +1,111 @@
+"""The tokenizer of the testbed: byte-level BPE over 1,024 tokens, trained on generated text.
+
+Digits are kept apart, so that a number is read digit by digit and addition is a matter of
+columns. The chat frame is ``<bos><user> PROMPT<assistant> RESPONSE<eos>``; the space is part
+of the first word's token, so that a word has the same token at the beginning of a text and
+within it. Without that, the first word of a list cannot be copied, only translated.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
+
+from .language import rows
+from .row import Row
+
+PAD, BOS, EOS, USER, ASSISTANT = SPECIAL = ("<pad>", "<bos>", "<eos>", "<user>", "<assistant>")
+
+VOCABULARY = 1024
+"""Tokens, of which 256 are single bytes and five are special."""
+
+CHAT_TEMPLATE = (
+    "{{ bos_token }}"
+    "{%- for message in messages -%}"
+    "{%- if message['role'] == 'user' -%}"
+    "{{ '<user> ' + message['content'] }}"
+    "{%- elif message['role'] == 'assistant' -%}"
+    "{{ '<assistant> ' + message['content'] + eos_token }}"
+    "{%- else -%}"
+    "{{ raise_exception('the testbed chat has the roles user and assistant only') }}"
+    "{%- endif -%}"
+    "{%- endfor -%}"
+    "{%- if add_generation_prompt -%}{{ '<assistant>' }}{%- endif -%}"
+)
+
+
+def train_tokenizer(
+    vocabulary: int = VOCABULARY, n_rows: int = 20_000, seed: int = 0
+) -> PreTrainedTokenizerFast:
+    """Train the tokenizer on the text of ``n_rows`` training rows.
+
+    Args:
+        vocabulary: Size of the vocabulary in tokens; at least 261 (the bytes and the
+            special tokens).
+        n_rows: Rows of text to learn the merges from.
+        seed: The seed of those rows.
+
+    Raises:
+        ValueError: When the vocabulary is too small for bytes and special tokens.
+    """
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    if vocabulary < len(alphabet) + len(SPECIAL):
+        raise ValueError(f"a vocabulary of {vocabulary} cannot hold all bytes: give 261 or more")
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Digits(individual_digits=True),
+            pre_tokenizers.ByteLevel(add_prefix_space=False),
+        ]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary,
+        special_tokens=list(SPECIAL),
+        initial_alphabet=alphabet,
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(_texts(rows("train", n_rows, seed)), trainer)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token=PAD,
+        bos_token=BOS,
+        eos_token=EOS,
+        # The chat's own marks must be special too: in a user's text they would otherwise
+        # still be read as marks, but decoding could not leave them out.
+        additional_special_tokens=[USER, ASSISTANT],
+        chat_template=CHAT_TEMPLATE,
+        model_input_names=["input_ids", "attention_mask"],
+        padding_side="left",
+        clean_up_tokenization_spaces=False,
+        model_max_length=256,
+    )
+
+
+def _texts(drawn: Iterable[Row]) -> Iterator[str]:
+    for row in drawn:
+        yield f" {row.prompt}"
+        yield f" {row.response}"
+
+
+def save_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: str | Path) -> None:
+    """Save a tokenizer so that transformers 4.57 and 5.x both load it.
+
+    Version 5 names the class ``TokenizersBackend``, which 4.57 does not have, and writes
+    ``extra_special_tokens`` as a list, at which 4.57 stops. Both read
+    ``additional_special_tokens``.
+    """
+    tokenizer.save_pretrained(folder)
+    path = Path(folder, "tokenizer_config.json")
+    config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    config.pop("backend", None)
+    config.pop("extra_special_tokens", None)
+    config["additional_special_tokens"] = [USER, ASSISTANT]
+    config["tokenizer_class"] = "PreTrainedTokenizerFast"
+    config["model_input_names"] = ["input_ids", "attention_mask"]
+    path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
