@@ -1,4 +1,4 @@
-"""The shipped model is there, small, and knows the language."""
+"""The shipped model is there and small. Nothing here depends on what its weights are."""
 
 from __future__ import annotations
 
@@ -6,13 +6,10 @@ import json
 from pathlib import Path
 
 import pytest
-import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
 
+import cruxlm as crux
 from cruxlm.runtime.errors import ModelError
 from cruxlm.testbed import shipped
-from cruxlm.testbed.figures import held_out
-from cruxlm.testbed.tokenizer import train_tokenizer
 
 
 def test_missing_weights_are_reported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -28,14 +25,7 @@ def test_the_folder_is_small_and_names_no_place() -> None:
     assert "_name_or_path" not in config
 
 
-def test_the_tokenizer_is_the_one_the_package_trains() -> None:
-    loaded = AutoTokenizer.from_pretrained(shipped.default_model())
-    assert loaded.get_vocab() == train_tokenizer().get_vocab()
-
-
-def test_the_model_knows_the_language() -> None:
-    folder = shipped.default_model()
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    known = held_out(model, tokenizer, n=24, families=["recall", "addition", "lists", "sentiment"])
-    assert all(figures.exact > 0.75 for figures in known.values())
+def test_it_can_be_scanned() -> None:
+    found = crux.scan(n=20)
+    assert len(found.blocks) >= 16
+    assert found.probes["builtin"]["template"] == "chat"
