@@ -5,7 +5,6 @@ them.
 """
 
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -27,13 +26,12 @@ _PUBLIC = {
 
 __all__ = ["CruxError", "Scan", "Scores", "Selection", "load_model", "scan"]
 
-try:
-    __version__ = version("cruxlm")
-except PackageNotFoundError:  # a source tree that was never installed
-    __version__ = "0+unknown"
-
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from cruxlm.runtime.environment import package_versions
+
+        return package_versions()["cruxlm"]
     if name in _PUBLIC:
         return getattr(import_module(_PUBLIC[name]), name)
     raise AttributeError(f"module 'cruxlm' has no attribute {name!r}")

@@ -9,6 +9,7 @@ import pytest
 from rich.console import Console
 
 import cruxlm
+from cruxlm.charts.table import as_text, block_table
 from cruxlm.cli.main import main, run
 from cruxlm.criteria import CRITERIA
 from cruxlm.data.probes import BUILTIN
@@ -152,6 +153,14 @@ def test_a_hostile_scan_cannot_write_to_the_terminal(crux, tmp_path):
     scan.save(tmp_path)
     for said in (crux("show", tmp_path), crux("show", tmp_path, "--select", "top:1"), repr(scan)):
         assert all(character.isprintable() or character == "\n" for character in said)
+
+
+def test_no_heading_can_write_to_the_terminal():
+    values = np.array([0.1, 0.2])
+    table = block_table("a\x1b[2J", values, None, selected=[0], others={"b\x1b]0;x\x07": values})
+    assert "\x1b" not in as_text(table)
+    assert "\x07" not in as_text(table)
+    assert as_text("[bold]:smile:") == "[bold]:smile:"
 
 
 # At 80 columns.

@@ -227,6 +227,9 @@ def test_an_output_that_is_no_folder(refused, llama_folder, tmp_path):
     for out in (file, file / "out"):
         assert "is not a folder: name one" in refused("scan", llama_folder, "--out", out)
     assert file.read_bytes() == b"mine"
+    # Said before anything is loaded: the model is not even there.
+    said = refused("scan", tmp_path / "no-model", "--out", file)
+    assert "is not a folder: name one" in said
     said = refused("scan", llama_folder, "--out", tmp_path / ("a" * 300))
     assert "File name too long: choose another" in said
 

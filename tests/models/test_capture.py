@@ -94,13 +94,13 @@ def test_every_batch_is_received_once_and_then_ticked() -> None:
     events: list[Any] = []
 
     def receive(batch: Batch, states: Tensor) -> None:
-        events.append((batch.prompts, tuple(states.shape), states.dtype, torch.is_grad_enabled()))
+        events.append((batch.prompts, tuple(states.shape), states.dtype, states.requires_grad))
 
     model = tiny_llama(blocks=3).to(torch.bfloat16)
     capture(find_blocks(model), _batches(batch_size=3), receive, events.append)
     shapes = [((2, 0, 3), (4, 3, 32)), ((1,), (4, 1, 32))]
     assert [event[:2] for event in events[::2]] == shapes
-    assert {event[2] for event in events[::2]} == {torch.float32}
+    assert {event[2:] for event in events[::2]} == {(torch.float32, False)}
     assert events[1::2] == [3, 1]
     assert torch.is_grad_enabled()
 

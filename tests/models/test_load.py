@@ -157,6 +157,13 @@ def test_pickled_weights_are_refused_unless_allowed(folder: Path) -> None:
     assert all(torch.equal(state[name], tensor) for name, tensor in saved.items())
 
 
+def test_a_pickle_from_the_hub_is_not_read(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # There is no folder to look into before transformers fetches its files.
+    monkeypatch.setattr("cruxlm.models.load.check_folder", lambda *_args, **_options: None)
+    _pickled(folder)
+    assert "cannot load" in _refused(folder)
+
+
 class _Calls:
     """What a hostile pickle is made of: reading it calls a function."""
 
@@ -211,6 +218,16 @@ def test_missing_blocks_are_refused(folder: Path) -> None:
 def test_a_scan_needs_no_head(folder: Path) -> None:
     _change(folder, lambda tensors: tensors.pop("lm_head.weight"))
     assert load_model(folder).blocks.path == "model.layers"
+
+
+def test_a_scan_needs_no_pooler(tmp_path: Path) -> None:
+    config = transformers.BertConfig(
+        vocab_size=61, hidden_size=16, num_hidden_layers=2, num_attention_heads=4
+    )
+    transformers.BertModel(config, add_pooling_layer=False).save_pretrained(tmp_path)
+    loaded = load_model(tmp_path)
+    assert "pooler.dense.weight" in loaded.module.state_dict()
+    assert loaded.blocks.path == "encoder.layer"
 
 
 def test_weights_of_another_width_are_refused(folder: Path) -> None:
@@ -338,8 +355,15 @@ def test_a_module_without_configuration_cannot_be_untrained() -> None:
 def test_logging_of_transformers_is_as_it_was(llama_folder: Path, folder: Path) -> None:
     from transformers.utils import logging
 
-    before = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    load_model(llama_folder)
     (folder / "config.json").write_text("{}")
-    _refused(folder)
-    assert (logging.get_verbosity(), logging.is_progress_bar_enabled()) == before
+    level, shown = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    try:
+        for show in (logging.enable_progress_bar, logging.disable_progress_bar):
+            show()
+            before = logging.is_progress_bar_enabled()
+            load_model(llama_folder)
+            _refused(folder)
+            assert logging.is_progress_bar_enabled() == before
+            assert logging.get_verbosity() == level
+    finally:
+        (logging.enable_progress_bar if shown else logging.disable_progress_bar)()

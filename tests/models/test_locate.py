@@ -72,6 +72,20 @@ def test_a_vision_tower_of_any_depth_is_passed_over(depth: int) -> None:
     assert stack.tower is model.model.language_model
 
 
+def test_the_text_towers_own_copy_of_its_configuration_is_known() -> None:
+    class Text(transformers.PretrainedConfig):
+        num_hidden_layers = 3
+
+    class Vision(transformers.PretrainedConfig):
+        num_hidden_layers = 3
+
+    eyes, words = _live(layers=_modules(3)), _live(layers=_modules(3))
+    eyes.config, words.config = Vision(), Text()  # type: ignore[assignment]
+    model = _live(eyes=eyes, words=words)
+    model.config = Text()  # type: ignore[assignment]
+    assert find_blocks(model).path == "words.layers"
+
+
 def test_as_many_experts_as_blocks_are_no_blocks() -> None:
     def block() -> nn.Module:
         return _live(experts=_modules(3))

@@ -74,6 +74,20 @@ def test_a_curve_says_its_numbers():
     assert [e.text for e in drawn(chart).iter("title")] == ["block 0: 0.25 ± 0.01"]
 
 
+def bars(values, _halfwidth, label):
+    return share_bars({label: values}, label=label)
+
+
+@pytest.mark.parametrize("draw", [curve_chart, bars])
+def test_a_label_cannot_leave_its_place(draw):
+    label = "\"'><script>&<!--\x1b\u202e"
+    root = drawn(draw(np.array([0.1, 0.2]), None, label=label))
+    assert root.get("aria-label") == label.replace("\x1b", "\\x1b").replace("\u202e", "\\u202e")
+    assert {element.tag for element in root.iter()} <= {
+        "svg", "path", "text", "rect", "circle", "polyline", "title",
+    }  # fmt: skip
+
+
 def test_higher_scores_stand_higher():
     circles = list(drawn(curve_chart(np.array([0.1, 0.3, 0.2]), None, label="x")).iter("circle"))
     first, second, third = (float(circle.get("cy")) for circle in circles)

@@ -95,6 +95,7 @@ def scan(
         "field": field,
         "n": n,
         "template": template,
+        "select_by": f"top:{k}" if k is not None else select,
     }
     if dry_run:
         print("\n".join(map(printable, plan_scan(model, **read, **loading))))
@@ -107,7 +108,6 @@ def scan(
         padding=padding,
         tokens=tokens,
         within_groups=within_groups,
-        select_by=f"top:{k}" if k is not None else select,
         ends=ends,
         control=control,
         batch_size=batch_size,

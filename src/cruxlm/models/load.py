@@ -3,6 +3,7 @@
 import copy
 import hashlib
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -102,8 +103,11 @@ def load_model(
         return LoadedModel(name, source, tokenizer, stack, identity)
     name = str(source)
     folder = Path(name)
-    local = folder.is_dir()
-    if not local and (folder.exists() or name.startswith((".", "/", "~")) or name.count("/") > 1):
+    # Not Path.is_dir(), which raises for a name that is too long to be a file's.
+    local = os.path.isdir(name)  # noqa: PTH112
+    if not local and (
+        os.path.exists(name) or name.startswith((".", "/", "~")) or name.count("/") > 1
+    ):
         raise ModelError(f"{name} is not a model folder")
     if local:
         check_folder(folder, allow_pickle=allow_pickle)

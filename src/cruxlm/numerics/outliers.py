@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from cruxlm.numerics.similarity import centred, stratum_means
+from cruxlm.numerics.grams import deviations
 
 TOPS = (1, 5, 10)
 """How many of the largest dimensions are looked at."""
@@ -19,7 +19,7 @@ def largest_dimensions(
     layer: Float[Tensor, "samples width"], count: int, strata: Int[Tensor, " samples"] | None = None
 ) -> Int[Tensor, " dropped"]:
     """The ``count`` dimensions of greatest variance, greatest first."""
-    return centred(layer, strata).square().sum(dim=0).topk(count).indices
+    return deviations(layer, strata).square().sum(dim=0).topk(count).indices
 
 
 def energy_share(
@@ -32,7 +32,7 @@ def energy_share(
     ||X_top X_top'||^2 / ||X X'||^2, between 0 and 1; 0 for a layer whose states are all equal.
     CKA weighs a direction by the square of its variance, and so does this.
     """
-    features = centred(layer, strata)
+    features = deviations(layer, strata)
     top = features[:, dimensions]
     samples, width = features.shape
     whole = features @ features.T if samples < width else features.T @ features
@@ -51,5 +51,4 @@ def variance_between(
 
 def _scatter(layer: Float[Tensor, "samples width"], strata: Int[Tensor, " samples"]) -> float:
     """Sum of squared distances to the stratum means."""
-    features = layer.double()
-    return float((features - stratum_means(features, strata)[strata]).square().sum())
+    return float(deviations(layer.double(), strata).square().sum())

@@ -8,7 +8,6 @@ Sources: Kornblith et al. 2019 (linear CKA); Song et al. 2012, equation 5 (unbia
 and Rizzo 2014 (U-centring, the same estimator without its cancellation).
 """
 
-import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,6 +15,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from cruxlm.numerics.grams import make_grid, tiles
 from cruxlm.numerics.resampling import FEWEST, Resampling, jackknife_stderr
 
 Estimator = Literal["debiased", "biased"]
@@ -83,35 +83,6 @@ def cka(
     return Similarity(values, stderr, left_out, contributions, _normalised(within))
 
 
-def centred(
-    layer: Float[Tensor, "samples width"], strata: Int[Tensor, " samples"] | None = None
-) -> Float[Tensor, "samples width"]:
-    """Features less their mean (of each stratum), scaled to a mean squared norm of 1.
-
-    CKA does not change with the scale; it keeps sums of squared Grams in range for any model.
-    Centred twice: the first mean of features with a large offset is itself rounded in float32.
-    """
-    features = layer if layer.dtype == torch.float64 else layer.float()
-    for _ in range(2):
-        if strata is None:
-            features = features - features.mean(dim=0, dtype=torch.float64).to(features)
-        else:
-            features = features - stratum_means(features, strata)[strata]
-    scale = features.square().sum(dim=1).mean().sqrt()
-    return features / scale if scale > 0 else features
-
-
-def stratum_means(
-    features: Float[Tensor, "samples width"], strata: Int[Tensor, " samples"]
-) -> Float[Tensor, "strata width"]:
-    """The mean of each stratum, summed in float64."""
-    count = int(strata.max()) + 1
-    sums = torch.zeros(count, features.shape[1], dtype=torch.float64)
-    sums.index_add_(0, strata, features.double())
-    sizes = torch.bincount(strata, minlength=count).clamp_min(1)
-    return (sums / sizes[:, None]).to(features)
-
-
 def _block_sums(
     states: Float[Tensor, "layers samples width"],
     estimator: Estimator,
@@ -122,109 +93,39 @@ def _block_sums(
     memory: int,
 ) -> Float[Tensor, "groups groups layers layers"]:
     """Sums of the product of two layers' centred Grams over each pair of groups of samples."""
-    layers, samples, width = states.shape
-    groups = resampling.groups
-    # Samples are put in the order of their groups, and each group is padded with zero rows to one
-    # size, so that a tile of the Gram is a grid of equal blocks; zero rows add nothing to any sum.
-    # A group too large for the memory bound is cut into parts, each a block of its own.
-    work = torch.float64 if states.dtype == torch.float64 else torch.float32
-    sizes = torch.bincount(resampling.member, minlength=groups)
-    largest = int(sizes.max())
-    rows_in_memory = max(1, memory // (2 * layers * groups * largest * work.itemsize))
-    parts = math.ceil(largest / rows_in_memory)
-    size = math.ceil(largest / parts)
-    order = resampling.member.argsort(stable=True)
-    slot = torch.cat([torch.arange(int(s)) + size * parts * g for g, s in enumerate(sizes)])
-    grid = groups * parts
-    padded = grid * size
-    correct = _UCentring(strata, samples, order, slot, padded) if estimator == "debiased" else None
-
-    step = max(1, min(grid, rows_in_memory // size))
+    layers, groups = len(states), resampling.groups
+    grid, rows_at_once = make_grid(resampling, layers, memory, states.element_size())
     sums = torch.zeros(groups, groups, layers, layers, dtype=torch.float64)
-    group_of = torch.arange(grid) // parts
-    for first in range(0, grid, step):
-        last = min(first + step, grid)
-        rows, columns = slice(first * size, last * size), slice(first * size, padded)
-        tile = torch.empty(layers, (last - first) * size, padded - first * size, dtype=work)
-        for index in range(layers):
-            layer = states[index]
-            if drop is not None:
-                layer = layer.index_fill(1, drop[index], 0)
-            features = torch.zeros(padded, width, dtype=work)
-            features[slot] = centred(layer, strata)[order]
-            torch.mm(features[rows], features[columns].T, out=tile[index])
-            if correct is not None:
-                correct.apply(tile[index], features.square().sum(dim=1), rows, columns)
-        blocks = tile.view(layers, last - first, size, grid - first, size)
-        blocks = blocks.permute(1, 3, 0, 2, 4).reshape(last - first, grid - first, layers, -1)
-        products = _products(blocks, band)
-        above, left = group_of[first:last, None], group_of[first:]
-        sums.index_put_((above, left), products, accumulate=True)
-        beyond = products[:, last - first :].transpose(0, 1)
-        sums.index_put_((group_of[last:, None], above.T), beyond, accumulate=True)
+    parts = tiles(
+        states, grid, rows_at_once, debiased=estimator == "debiased", strata=strata, drop=drop
+    )
+    for first, last, tile in parts:
+        for row in range(first, last):
+            # One row of blocks, from the diagonal on; what lies left of it stands mirrored above.
+            start = (row - first) * grid.size
+            strip = tile[:, start : start + grid.size, start:]
+            blocks = strip.reshape(layers, grid.size, -1, grid.size).permute(2, 0, 1, 3).flatten(2)
+            products = _products(blocks, band)
+            group, others = grid.group[row], grid.group[row:]
+            sums[group].index_add_(0, others, products)
+            sums[:, group].index_add_(0, others[1:], products[1:])
     return sums
 
 
 def _products(
-    blocks: Float[Tensor, "rows columns layers cells"], band: int | None
-) -> Float[Tensor, "rows columns layers layers"]:
+    blocks: Float[Tensor, "blocks layers cells"], band: int | None
+) -> Float[Tensor, "blocks layers layers"]:
     """Inner products between the layers' blocks: all pairs in one product, or the band alone."""
     if band is None:
         return (blocks @ blocks.mT).double()
-    layers = blocks.shape[2]
-    out = torch.full((*blocks.shape[:2], layers, layers), torch.nan, dtype=torch.float64)
+    layers = blocks.shape[1]
+    out = torch.full((len(blocks), layers, layers), torch.nan, dtype=torch.float64)
     for offset in range(min(band, layers - 1) + 1):
-        pair = (blocks[:, :, : layers - offset] * blocks[:, :, offset:]).sum(-1).double()
+        pair = (blocks[:, : layers - offset] * blocks[:, offset:]).sum(-1).double()
         index = torch.arange(layers - offset)
-        out[:, :, index, index + offset] = pair
-        out[:, :, index + offset, index] = pair
+        out[:, index, index + offset] = pair
+        out[:, index + offset, index] = pair
     return out
-
-
-class _UCentring:
-    """U-centring of Gram tiles of centred features, in closed form from the squared row norms.
-
-    The row sums of a centred Gram are zero, so those of the Gram without its diagonal are minus the
-    squared norms s: K_ij + (s_i + s_j)/(m - 2) - sum(s)/((m - 1)(m - 2)) for i != j, 0 on the
-    diagonal. With strata this holds inside each one (m its size); pairs from different strata are
-    unbiased as they stand, those inside a stratum of fewer than 4 samples are left out.
-    """
-
-    def __init__(
-        self,
-        strata: Int[Tensor, " samples"] | None,
-        samples: int,
-        order: Int[Tensor, " samples"],
-        slot: Int[Tensor, " samples"],
-        padded: int,
-    ) -> None:
-        of_sample = torch.zeros(samples, dtype=torch.int64) if strata is None else strata
-        # Padding rows belong to stratum -1: they match each other, and are zeroed with the rest.
-        self.stratum = torch.full((padded,), -1)
-        self.stratum[slot] = of_sample[order]
-        self.sizes = torch.bincount(of_sample)
-        self.whole = strata is None and padded == samples
-
-    def apply(
-        self, tile: Float[Tensor, "rows columns"], norms: Tensor, rows: slice, columns: slice
-    ) -> None:
-        """Correct one layer's tile in place; ``norms`` are the squared norms of all rows."""
-        real = self.stratum >= 0
-        index = self.stratum.clamp_min(0)
-        size = self.sizes[index].to(norms)
-        totals = torch.zeros(len(self.sizes), dtype=norms.dtype).index_add_(0, index, norms)
-        per_row = torch.where(real & (size >= FEWEST), norms / (size - 2).clamp_min(1), 0)
-        overall = torch.where(
-            real, totals[index] / ((size - 1) * (size - 2)).clamp_min(1), torch.zeros_like(norms)
-        )
-        if self.whole:
-            tile.add_((per_row - overall)[rows, None]).add_(per_row[columns])
-        else:
-            same = (self.stratum[rows, None] == self.stratum[columns]) & real[rows, None]
-            tile.add_(((per_row - overall)[rows, None] + per_row[columns]).mul_(same))
-            tile.masked_fill_(same & (size < FEWEST)[rows, None], 0)
-        # Tiles start on the diagonal: row i of the tile is column i.
-        torch.diagonal(tile).zero_()
 
 
 def _normalised(

@@ -24,7 +24,7 @@ from cruxlm.data.tokens import FEWEST, Template, TokenisedProbe
 from cruxlm.models.batches import PaddingSide, Pooling
 from cruxlm.models.load import LoadedModel, load_model, untrained
 from cruxlm.numerics.resampling import interval_halfwidth
-from cruxlm.results.scan import Scan
+from cruxlm.results.scan import BUILTIN_MODEL, Scan
 from cruxlm.results.scores import Scores
 from cruxlm.results.selection import Selection
 from cruxlm.runtime.environment import package_versions, peak_memory_mib
@@ -100,8 +100,6 @@ def scan(
     )
     if control is not None:
         _one_of(control, CONTROLS, "control")
-    if select_by is not None:
-        parse_rule(select_by)
     probes = _probes(probe, field)
     loaded = load_model(
         default_model() if model is None else model,
@@ -112,6 +110,7 @@ def scan(
         trust_remote_code=trust_remote_code,
         allow_pickle=allow_pickle,
     )
+    rule = _rule(select_by, loaded)
     read = tokenised(probes, loaded, reading)
     passes = 1 if control is None else 2
     total = passes * sum(len(tokenised.prompts) for tokenised in read)
@@ -124,14 +123,13 @@ def scan(
 
     primary = next(iter(scores.values()))
     parameters = loaded.parameters_per_block()
-    rule = select_by or default_rule(len(parameters))
     chosen = select(primary, rule, ends=ends, parameters=parameters)
     other_ends = select_again(
         primary, chosen, parameters, ends="keep" if ends == "skip" else "skip"
     )
     agreement = _agreement(scores, controls, chosen, parameters)
     return Scan(
-        model="built-in testbed model" if model is None else loaded.name,
+        model=BUILTIN_MODEL if model is None else loaded.name,
         blocks=loaded.blocks.names,
         parameters=tuple(parameters),
         probes=probe_records,
@@ -171,6 +169,7 @@ def plan_scan(
     field: str | None = None,
     n: int = DEFAULT_N,
     template: str = "auto",
+    select_by: str | None = None,
     **loading: Any,
 ) -> list[str]:
     """What a scan would do, a line each, having loaded and checked all that it needs."""
@@ -189,13 +188,23 @@ def plan_scan(
     lines = [f"model {loaded.name}: {len(loaded.blocks.modules)} blocks at {loaded.blocks.path}"]
     for read in tokenised(_probes(probe, field), loaded, reading):
         size = sum(map(len, read.prompts))
-        left = ", ".join(f"{count} {why}" for why, count in read.left_out.items()) or "none"
+        left = ", ".join(f"{n} {why.replace('_', ' ')}" for why, n in read.left_out.items())
         lines.append(
             f"probe {read.name}: {len(read.prompts)} prompts ({read.template}), {size} tokens; "
-            f"left out: {left}"
+            f"left out: {left or 'none'}"
         )
     lines += [f"score {label}: {options}" for label, _, _, options in requests]
-    return lines
+    return [*lines, f"select {_rule(select_by, loaded)}"]
+
+
+def _rule(select_by: str | None, model: LoadedModel) -> str:
+    """The rule that selects, refused before any work when the model has too few blocks for it."""
+    blocks = len(model.blocks.modules)
+    rule = select_by or default_rule(blocks)
+    count = parse_rule(rule).count
+    if count is not None and count > blocks:
+        raise OptionError(f"{rule} asks for more blocks than the {blocks} of {model.name}")
+    return rule
 
 
 def _requests(
