@@ -104,10 +104,9 @@ def load_model(
     name = str(source)
     folder = Path(name)
     # Not Path.is_dir(), which raises for a name that is too long to be a file's.
-    local = os.path.isdir(name)  # noqa: PTH112
-    if not local and (
-        os.path.exists(name) or name.startswith((".", "/", "~")) or name.count("/") > 1
-    ):
+    local = os.path.isdir(name)
+    like_path = name.startswith((".", "/", "~")) or name.count("/") > 1
+    if not local and (os.path.exists(name) or like_path):
         raise ModelError(f"{name} is not a model folder")
     if local:
         check_folder(folder, allow_pickle=allow_pickle)

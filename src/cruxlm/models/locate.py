@@ -66,8 +66,7 @@ def find_blocks(model: nn.Module) -> BlockStack:
         for path, module in stacks
         if not any(path.startswith(f"{other}.") for other, _ in stacks)
     ]
-    # A configuration may count layers that are built elsewhere (a multi-token prediction head, a
-    # shared layer); without one, the longest list is the stack.
+    # Where no configuration gives the depth, the longest list is the stack.
     fits = [pair for pair in outer if depth is None or len(pair[1]) == depth]
     if not fits:
         found = ", ".join(f"{path} ({len(module)})" for path, module in outer) or "none"

@@ -19,30 +19,32 @@ FEWEST_BLOCKS = 4
 
 
 def deviations(
-    layer: Float[Tensor, "samples width"], strata: Int[Tensor, " samples"] | None = None
+    layer: Float[Tensor, "samples width"],
+    strata: Int[Tensor, " samples"] | None = None,
+    out: Float[Tensor, "samples width"] | None = None,
 ) -> Float[Tensor, "samples width"]:
     """Features less their mean (of each stratum), float32 unless they are float64.
 
-    The mean is summed in float64 and taken off in two parts: rounded to float32, a mean a thousand
-    times the spread would leave an offset of its own.
+    The mean is taken off twice: rounded to float32, one a thousand times the spread leaves an
+    offset of its own. ``out`` is written to when given.
     """
     features = layer if layer.dtype == torch.float64 else layer.float()
     if strata is None:
-        mean = features.mean(dim=0, dtype=torch.float64, keepdim=True)
-    else:
-        mean = stratum_means(features, strata)[strata]
-    coarse = mean.to(features)
-    return (features - coarse).sub_((mean - coarse).to(features))
+        out = torch.sub(features, features.mean(dim=0, keepdim=True), out=out)
+        return out.sub_(out.mean(dim=0, keepdim=True))
+    out = torch.sub(features, stratum_means(features, strata)[strata], out=out)
+    return out.sub_(stratum_means(out, strata)[strata])
 
 
 def stratum_means(
     features: Float[Tensor, "samples width"], strata: Int[Tensor, " samples"]
 ) -> Float[Tensor, "strata width"]:
-    """The mean of each stratum, in float64."""
+    """The mean of each stratum, summed in float64."""
     count = int(strata.max()) + 1
     sums = torch.zeros(count, features.shape[1], dtype=torch.float64)
     sums.index_add_(0, strata, features.double())
-    return sums / torch.bincount(strata, minlength=count).clamp_min(1)[:, None]
+    sizes = torch.bincount(strata, minlength=count).clamp_min(1)
+    return (sums / sizes[:, None]).to(features)
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,7 @@ def tiles(
     correction = UCentring(strata, grid) if debiased else None
     # A product of a quarter of the rows runs at full speed, one of a single block may not.
     chunk = size * math.ceil(min(rows_at_once, blocks) / FEWEST_BLOCKS)
-    features = torch.zeros(grid.padded, width, dtype=work)
+    features, whole = torch.zeros(grid.padded, width, dtype=work), grid.whole
     for first in range(0, blocks, rows_at_once):
         last = min(first + rows_at_once, blocks)
         start, stop = first * size, last * size
@@ -116,8 +118,8 @@ def tiles(
             layer = states[index]
             if drop is not None:
                 layer = layer.index_fill(1, drop[index], 0)
-            if grid.whole:
-                features = deviations(layer, strata)
+            if whole:
+                deviations(layer, strata, out=features)
             else:
                 features[grid.slot] = deviations(layer, strata)[grid.order]
             norms = torch.linalg.vector_norm(features, dim=1).square()
@@ -130,8 +132,8 @@ def tiles(
                 if correction is None:
                     torch.mm(left, right, out=out).mul_(scale)
                 else:
-                    under = correction.under(norms * scale, rows, columns)
-                    torch.addmm(under, left, right, alpha=scale, out=out)
+                    correction.begin(out, norms * scale, rows, columns)
+                    out.addmm_(left, right, alpha=scale)
                     correction.finish(out, rows, columns)
         yield first, last, tile
 
@@ -156,22 +158,23 @@ class UCentring:
         self.uniform = strata is None and bool(self.real.all())
         self.small = bool((self.sizes < FEWEST).any())
 
-    def under(
-        self, norms: Float[Tensor, " places"], rows: slice, columns: slice
-    ) -> Float[Tensor, "rows columns"]:
-        """What is added to the product of features."""
+    def begin(
+        self,
+        tile: Float[Tensor, "rows columns"],
+        norms: Float[Tensor, " places"],
+        rows: slice,
+        columns: slice,
+    ) -> None:
+        """Write what is to be added to the product of features."""
         size = self.sizes[self.index].to(norms)
         totals = torch.zeros(len(self.sizes), dtype=norms.dtype).index_add_(0, self.index, norms)
         counted = self.real & (size >= FEWEST)
         each = torch.where(counted, norms / (size - 2).clamp_min(1), 0)
         overall = totals[self.index] / ((size - 1) * (size - 2)).clamp_min(1)
         own = each - torch.where(counted, overall, 0)
-        added = own[rows, None] + each[columns]
-        if self.uniform:
-            return added
-        return added.mul_(
-            (self.stratum[rows, None] == self.stratum[columns]) & self.real[rows, None]
-        )
+        torch.add(own[rows, None], each[columns], out=tile)
+        if not self.uniform:
+            tile.mul_((self.stratum[rows, None] == self.stratum[columns]) & self.real[rows, None])
 
     def finish(self, tile: Float[Tensor, "rows columns"], rows: slice, columns: slice) -> None:
         """Zero what has no unbiased value: the diagonal, and pairs inside very small strata."""
