@@ -83,6 +83,16 @@ def test_the_sentence_says_architecture_when_the_untrained_network_agrees():
     assert "mostly depth" not in said
 
 
+def test_the_sentence_names_what_the_untrained_network_selects_too():
+    rng = np.random.default_rng(5)
+    curve, other = 0.1 * rng.standard_normal((2, 24))
+    curve[[1, 2, 3, 12, 17]] += 5
+    other[[1, 2, 3, 8, 21]] += 5
+    said = finding(*agreement(curve, other))
+    assert "does not rank them alike" in said
+    assert "but it selects blocks 1, 2 and 3 too" in said
+
+
 def test_the_sentence_claims_nothing_from_few_blocks():
     rng = np.random.default_rng(3)
     curve = rng.standard_normal(12)

@@ -41,7 +41,7 @@ def finding(
     if control is None:
         parts.append("Not compared with an untrained network: add --control untrained.")
     else:
-        parts.append(_control(control, len(chosen.blocks)))
+        parts.append(_control(control, chosen))
     return " ".join(parts)
 
 
@@ -55,8 +55,8 @@ def _steadiness(chosen: Selection) -> str:
     return f"; {steady} of them {verb} in at least {STEADY:.0%} of half-samples"
 
 
-def _control(control: dict[str, Any], k: int) -> str:
-    rho = control["rho"]
+def _control(control: dict[str, Any], chosen: Selection) -> str:
+    rho, k = control["rho"], len(chosen.blocks)
     numbers = (
         f"{control['shared']} of {k} blocks shared, {control['shared_by_chance']:.1f} by chance"
     )
@@ -71,7 +71,11 @@ def _control(control: dict[str, Any], k: int) -> str:
             f"An untrained network ranks the blocks alike ({numbers}): "
             "this is the architecture, not what the model learned."
         )
-    return f"An untrained network does not rank them alike ({numbers})."
+    said = f"An untrained network does not rank them alike ({numbers})"
+    both = tuple(block for block in chosen.blocks if block in control.get("selected", ()))
+    if len(both) > control.get("shared_by_chance", 0):
+        return f"{said}, but it selects {_listed(both)} too: so much is the architecture."
+    return f"{said}."
 
 
 def _listed(blocks: tuple[int, ...]) -> str:
