@@ -20,7 +20,8 @@ OLDEST := build/transformers-4.57
 
 install-oldest: $(VENV)/installed-dev
 	$(BIN)/pip install -q --no-deps --upgrade --target $(OLDEST) \
-		"transformers==4.57.*" "huggingface_hub<1" "tokenizers>=0.22,<=0.23"
+		"transformers==4.57.*" "huggingface_hub<1" "tokenizers>=0.22,<=0.23" \
+		requests urllib3 idna certifi charset-normalizer
 
 test-oldest:
 	PYTHONPATH=$(OLDEST) $(BIN)/python -m pytest -n 2
