@@ -82,6 +82,7 @@ def made_scan(blocks=12, *, probes=("builtin",), values=None, control=True, text
         "pooling": "last",
         "template": "chat",
         "left_out": {"empty": 2, "too_long": 1},
+        "padding_error": None,
         "groups": {
             "names": [f"{text}a", f"{text}b"],
             "sizes": [20, 20],

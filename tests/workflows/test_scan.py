@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from transformers import FNetConfig, FNetModel
 
 import cruxlm as crux
 from conftest import byte_tokenizer, tiny_llama
@@ -175,6 +176,21 @@ def test_pooling_all_deals_whole_prompts(llama):
     found = run(llama, pooling="all", tokens=200)
     assert found.probes["prompts"]["samples"] == 200
     assert any("tokens of one prompt" in w for w in found["dynamics"].warnings)
+
+
+def test_a_model_that_reads_padding_is_said_to():
+    """FNet mixes all places by a Fourier transform and takes no mask; Llama is the control."""
+    torch.manual_seed(0)
+    config = FNetConfig(
+        vocab_size=300, hidden_size=16, num_hidden_layers=3, intermediate_size=32, type_vocab_size=2
+    )
+    found = run(FNetModel(config).eval())
+    assert found.probes["prompts"]["padding_error"] > 0.05
+    assert any("reads padding" in warning for warning in found["dynamics"].warnings)
+    assert not any("reads padding" in w for w in run()["dynamics"].warnings)
+    assert run().probes["prompts"]["padding_error"] < 1e-5
+    alone = run(FNetModel(config).eval(), batch_size=1)
+    assert alone.probes["prompts"]["padding_error"] is None
 
 
 def test_a_model_of_two_blocks_has_an_answer():

@@ -31,6 +31,7 @@ class ProbeRecord(TypedDict):
     template: str
     left_out: dict[str, int]
     groups: Groups | None
+    padding_error: Number
 
 
 class Sampling(TypedDict):

@@ -84,13 +84,17 @@ def measure(
     for name, index in owner.items():
         by_prompt.setdefault(index, []).append(name)
     accumulator: StatesAccumulator | None = None
+    most_padded, padding = 0, 0
 
     def receive(batch: Batch, states: torch.Tensor) -> None:
-        nonlocal accumulator
+        nonlocal accumulator, most_padded, padding
         if accumulator is None:  # the first batch tells how wide states are
             accumulator = StatesAccumulator(list(owner), states.shape[0], states.shape[2])
         ids = [name for index in batch.prompts for name in by_prompt.get(index, ())]
         accumulator.update(ids, states)
+        added = batch.tokens.shape[1] - len(probe.prompts[batch.prompts[-1]])
+        if added > padding and batch.prompts[-1] in by_prompt:
+            most_padded, padding = batch.prompts[-1], added
 
     prepared = batches(
         probe.prompts,
@@ -103,6 +107,12 @@ def measure(
     capture(model.blocks, prepared, receive, tick)
     assert accumulator is not None  # a probe has prompts
     pooled = accumulator.compute()
+    padding_error = None
+    if padding:
+        rows = [pooled.ids.index(name) for name in by_prompt[most_padded]]
+        prompt, read = probe.prompts[most_padded], positions[most_padded]
+        alone = _alone(model, prompt, read, reading.pooling)
+        padding_error = _largest_difference(pooled.values[:, rows], alone)
     measured, groups = _grouped(pooled, owner, probe, reading)
     record = {
         "n": len(probe.prompts),
@@ -112,8 +122,25 @@ def measure(
         "template": probe.template,
         "left_out": probe.left_out,
         "groups": groups,
+        "padding_error": padding_error,
     }
     return measured, record
+
+
+def _alone(
+    model: LoadedModel, prompt: Sequence[int], positions: Sequence[int], pooling: Pooling
+) -> torch.Tensor:
+    """The states of one prompt in a batch of its own: what padding must not change."""
+    states: list[torch.Tensor] = []
+    single = batches([prompt], [positions], pooling=pooling, batch_size=1)
+    capture(model.blocks, single, lambda _batch, found: states.append(found.clone()))
+    return states[0]
+
+
+def _largest_difference(padded: torch.Tensor, alone: torch.Tensor) -> float:
+    """Relative difference of states at the layer where it is largest."""
+    apart = (padded - alone).flatten(1).norm(dim=1)
+    return float((apart / alone.flatten(1).norm(dim=1).clamp_min(1e-30)).max())
 
 
 def _sample_owners(

@@ -1,14 +1,12 @@
 """Scan: from a model and a probe to scores, a selection, and how far to believe them."""
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timezone
-from pathlib import Path
 from typing import Any, get_args
 
 import torch
 
-from cruxlm.criteria import CRITERIA
 from cruxlm.criteria.agreement import (
     control_agreement,
     depth_agreement,
@@ -17,9 +15,7 @@ from cruxlm.criteria.agreement import (
 )
 from cruxlm.criteria.descriptor import Criterion, Measured, Outcome
 from cruxlm.criteria.finding import finding
-from cruxlm.criteria.select import default_rule, parse_rule, select, select_again
-from cruxlm.data.probes import BUILTIN, Probe, load_probe
-from cruxlm.data.rows import READERS
+from cruxlm.criteria.select import select, select_again
 from cruxlm.data.tokens import FEWEST, Template, TokenisedProbe
 from cruxlm.models.batches import PaddingSide, Pooling
 from cruxlm.models.load import LoadedModel, load_model, untrained
@@ -28,10 +24,19 @@ from cruxlm.results.scan import BUILTIN_MODEL, Scan
 from cruxlm.results.scores import Scores
 from cruxlm.results.selection import Selection
 from cruxlm.runtime.environment import package_versions, peak_memory_mib
-from cruxlm.runtime.errors import OptionError
 from cruxlm.runtime.progress import Tick, progress
 from cruxlm.testbed.shipped import default_model
 from cruxlm.workflows.measure import Reading, measure, tokenised
+from cruxlm.workflows.request import (
+    CriterionSpec,
+    ProbeSpec,
+    Request,
+    one_of,
+    requested_criteria,
+    requested_probes,
+    requested_rule,
+    whole_number,
+)
 
 DEFAULT_CRITERIA = ("dynamics", "block_influence", "angular_distance")
 DEFAULT_PROBE = "builtin"
@@ -41,13 +46,6 @@ TOKENS_ALL = 4096
 """Tokens that pooling ``all`` keeps."""
 CONTROLS = ("untrained",)
 TEMPLATES = get_args(Template)
-
-CriterionSpec = str | tuple[str, Mapping[str, Any]]
-ProbeSpec = str | Path | Probe | Iterable[str]
-
-
-Request = tuple[str, Criterion, str, dict[str, Any]]
-"""Label, criterion, preset and options."""
 
 
 def scan(
@@ -87,20 +85,20 @@ def scan(
     Raises ``CruxError`` for anything outside Crux that is wrong.
     """
     started = time.perf_counter()
-    requests = _requests(criteria)
+    requests = requested_criteria(criteria)
     reading = Reading(
-        n=_count(n, "n", FEWEST),
-        pooling=_one_of(pooling, get_args(Pooling), "pooling"),
-        tokens=_count(tokens, "tokens", FEWEST),
-        template=_one_of(template, TEMPLATES, "template"),
+        n=whole_number(n, "n", FEWEST),
+        pooling=one_of(pooling, get_args(Pooling), "pooling"),
+        tokens=whole_number(tokens, "tokens", FEWEST),
+        template=one_of(template, TEMPLATES, "template"),
         within_groups=within_groups,
-        batch_size=_count(batch_size, "batch_size", 1),
-        padding=_one_of(padding, get_args(PaddingSide), "padding"),
-        seed=_count(seed, "seed", 0),
+        batch_size=whole_number(batch_size, "batch_size", 1),
+        padding=one_of(padding, get_args(PaddingSide), "padding"),
+        seed=whole_number(seed, "seed", 0),
     )
     if control is not None:
-        _one_of(control, CONTROLS, "control")
-    probes = _probes(probe, field)
+        one_of(control, CONTROLS, "control")
+    probes = requested_probes(probe, field)
     loaded = load_model(
         default_model() if model is None else model,
         tokenizer=tokenizer,
@@ -110,7 +108,7 @@ def scan(
         trust_remote_code=trust_remote_code,
         allow_pickle=allow_pickle,
     )
-    rule = _rule(select_by, loaded)
+    rule = requested_rule(select_by, loaded)
     read = tokenised(probes, loaded, reading)
     passes = 1 if control is None else 2
     total = passes * sum(len(tokenised.prompts) for tokenised in read)
@@ -173,20 +171,20 @@ def plan_scan(
     **loading: Any,
 ) -> list[str]:
     """What a scan would do, a line each, having loaded and checked all that it needs."""
-    requests = _requests(criteria)
+    requests = requested_criteria(criteria)
     loaded = load_model(default_model() if model is None else model, **loading)
     reading = Reading(
-        n=_count(n, "n", FEWEST),
+        n=whole_number(n, "n", FEWEST),
         pooling="last",
         tokens=FEWEST,
-        template=_one_of(template, TEMPLATES, "template"),
+        template=one_of(template, TEMPLATES, "template"),
         within_groups=False,
         batch_size=1,
         padding="right",
         seed=0,
     )
     lines = [f"model {loaded.name}: {len(loaded.blocks.modules)} blocks at {loaded.blocks.path}"]
-    for read in tokenised(_probes(probe, field), loaded, reading):
+    for read in tokenised(requested_probes(probe, field), loaded, reading):
         size = sum(map(len, read.prompts))
         left = ", ".join(f"{n} {why.replace('_', ' ')}" for why, n in read.left_out.items())
         lines.append(
@@ -194,66 +192,7 @@ def plan_scan(
             f"left out: {left or 'none'}"
         )
     lines += [f"score {label}: {options}" for label, _, _, options in requests]
-    return [*lines, f"select {_rule(select_by, loaded)}"]
-
-
-def _rule(select_by: str | None, model: LoadedModel) -> str:
-    """The rule that selects, refused before any work when the model has too few blocks for it."""
-    blocks = len(model.blocks.modules)
-    rule = select_by or default_rule(blocks)
-    count = parse_rule(rule).count
-    if count is not None and count > blocks:
-        raise OptionError(f"{rule} asks for more blocks than the {blocks} of {model.name}")
-    return rule
-
-
-def _requests(
-    criteria: Sequence[CriterionSpec] | str,
-) -> tuple[Request, ...]:
-    """(label, criterion, preset, options) of everything asked for, in order, without repetition."""
-    wanted = [criteria] if isinstance(criteria, str) else list(criteria)
-    found: dict[str, Request] = {}
-    for item in wanted:
-        text, changes = (item, {}) if isinstance(item, str) else item
-        name, _, preset = text.partition(":")
-        criterion = CRITERIA.get(name)
-        # Each criterion's first preset is its plain label; a further one is named.
-        preset = preset or next(iter(criterion.presets))
-        first = not any(request[1].name == criterion.name for request in found.values())
-        label = criterion.name if first else f"{criterion.name}:{preset}"
-        options = criterion.options(preset, changes)
-        same = [r for r in found.values() if (r[1].name, r[2]) == (criterion.name, preset)]
-        if same and same[0][3] != options:
-            raise OptionError(f"{criterion.name}:{preset} was asked for twice with other options")
-        if not same:
-            found[label] = (label, criterion, preset, options)
-    if not found:
-        raise OptionError("no criterion was asked for")
-    return tuple(found.values())
-
-
-def _probes(probe: ProbeSpec | Sequence[ProbeSpec], field: str | None) -> list[Probe]:
-    """The probes, with names that tell them apart."""
-    if isinstance(probe, (str, Path, Probe)):
-        specs: list[Any] = [probe]
-    else:
-        specs = list(probe)
-        # A list of texts is one probe; a list that names a probe or a file is several.
-        known = [isinstance(spec, (Path, Probe)) or not isinstance(spec, str) for spec in specs]
-        if not any(known) and not any(_names_probe(spec) for spec in specs):
-            specs = [specs]
-    loaded = [s if isinstance(s, Probe) else load_probe(s, field=field) for s in specs]
-    named: dict[str, Probe] = {}
-    for item in loaded:
-        name, number = item.name, 2
-        while name in named:
-            name, number = f"{item.name}-{number}", number + 1
-        named[name] = Probe(name, item.prompts, item.shape)
-    return list(named.values())
-
-
-def _names_probe(spec: str) -> bool:
-    return spec in BUILTIN or Path(spec).suffix.lower() in READERS
+    return [*lines, f"select {requested_rule(select_by, loaded)}"]
 
 
 def _scores(
@@ -269,6 +208,7 @@ def _scores(
     for number, probe in enumerate(probes):
         measured, record = measure(model, probe, reading, tick)
         records[probe.name] = record
+        padded = _padding_warning(record["padding_error"], model.dtype)
         for label, criterion, preset, options in requests:
             full = label if number == 0 else f"{label}@{probe.name}"
             outcome = criterion.score(measured, **options)
@@ -286,7 +226,7 @@ def _scores(
                 tensors=outcome.tensors,
                 options=options,
                 evidence=_evidence(outcome, measured),
-                warnings=(*outcome.warnings, *_warnings(outcome, criterion, reading)),
+                warnings=(*outcome.warnings, *_warnings(outcome, criterion, reading), *padded),
             )
     return scores, records
 
@@ -314,6 +254,17 @@ def _warnings(outcome: Outcome, criterion: Criterion, reading: Reading) -> Itera
         yield "tokens of one prompt are alike: similarity is debiased for tokens, not for prompts"
 
 
+def _padding_warning(error: float | None, dtype: str) -> list[str]:
+    """Some models let padding through to the states of the prompt, whatever their mask says."""
+    rounding = torch.finfo(getattr(torch, dtype)).eps
+    if error is None or error <= max(1e-3, 8 * rounding):
+        return []
+    return [
+        f"the most padded prompt has states {error:.1%} away from those that it has alone: "
+        "the model reads padding; use --batch-size 1"
+    ]
+
+
 def _agreement(
     scores: Mapping[str, Scores],
     controls: Mapping[str, Mapping[str, Scores]],
@@ -332,15 +283,3 @@ def _agreement(
             for name, held in controls.items()
         },
     }
-
-
-def _count(value: Any, name: str, fewest: int) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < fewest:
-        raise OptionError(f"{name} must be a whole number of {fewest} or more, not {value!r}")
-    return value
-
-
-def _one_of(value: Any, allowed: Sequence[str], name: str) -> Any:
-    if value not in allowed:
-        raise OptionError(f"{name} must be {' or '.join(allowed)}, not {value!r}")
-    return value
