@@ -76,11 +76,21 @@ def test_the_sentence_says_architecture_when_the_untrained_network_agrees():
     rng = np.random.default_rng(2)
     curve = -np.linspace(0, 1, 24) + 0.05 * rng.standard_normal(24)
     said = finding(*agreement(curve, curve + 0.05 * rng.standard_normal(24)))
-    assert "this is the architecture" in said
+    assert "is the architecture" in said
     assert "mostly depth" in said
     said = finding(*agreement(rng.standard_normal(24), rng.standard_normal(24)))
     assert "does not rank them alike" in said
     assert "mostly depth" not in said
+
+
+def test_the_sentence_leaves_out_of_the_architecture_what_the_untrained_network_does_not_select():
+    curve = -np.linspace(0, 1, 24)
+    same = finding(*agreement(curve, curve))
+    assert "this is the architecture, not what the model learned" in same
+    own = curve.copy()
+    own[[15, 16]] = 1
+    said = finding(*agreement(own, curve))
+    assert "most of the ranking is the architecture, but not blocks 15 and 16" in said
 
 
 def test_the_sentence_names_what_the_untrained_network_selects_too():

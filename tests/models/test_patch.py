@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from conftest import tiny_llama
 from cruxlm.models.patch import Patch, StopForwardError, evaluation_mode, first_tensor
 from cruxlm.runtime.errors import ModelError
 
@@ -168,3 +169,72 @@ def test_a_model_in_evaluation_mode_stays_there() -> None:
     with evaluation_mode(model):
         pass
     assert not any(module.training for module in model.modules())
+
+
+def test_a_skipped_block_passes_its_input_on(states: Tensor) -> None:
+    """Whatever it returns and however it is called; what else it returns is its own."""
+    for wrap in (
+        lambda states: states,
+        lambda states: (states,),
+        lambda states: (states, "cache", states + 1),
+    ):
+        block = Doubling(wrap)
+        plain = block(states)
+        with Patch() as patch:
+            patch.skip(block)
+            for given in (block(states), block(hidden_states=states), block(states, scale=3.0)):
+                if not isinstance(plain, tuple):
+                    assert given is states
+                    continue
+                assert given[0] is states
+                assert len(given) == len(plain)
+                assert given[1:2] == plain[1:2]
+        again = block(states)
+        assert torch.equal(first_tensor(again), 2 * states)
+        assert _hooks(block) == 0
+
+
+def test_a_skipped_block_still_runs(states: Tensor) -> None:
+    """Its cache is filled, and the next blocks read what came before it."""
+    model = nn.Sequential(Doubling(), Doubling(), Doubling())
+    ran: list[Tensor] = []
+    handle = model[1].register_forward_hook(lambda _m, _a, output: ran.append(output))
+    with Patch() as patch:
+        patch.skip(model[1])
+        assert torch.equal(model(states), 4 * states)
+        patch.skip(model[2])
+        assert torch.equal(model(states), 2 * states)
+    assert torch.equal(ran[0], 4 * states)
+    assert torch.equal(model(states), 8 * states)
+    assert list(model[1]._forward_hooks) == [handle.id]
+
+
+def test_skipping_against_a_model_without_the_block() -> None:
+    model = tiny_llama(blocks=4)
+    shorter = tiny_llama(blocks=4)
+    del shorter.model.layers[2]
+    shorter.config.num_hidden_layers = 3
+    tokens = torch.arange(3, 20)[None]
+    with torch.no_grad():
+        whole = model(tokens, use_cache=False).logits
+        expected = shorter(tokens, use_cache=False).logits
+        with Patch() as patch:
+            patch.skip(model.model.layers[2])
+            torch.testing.assert_close(model(tokens, use_cache=False).logits, expected)
+        assert torch.equal(model(tokens, use_cache=False).logits, whole)
+    assert (whole - expected).abs().max() > 1e-2
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_a_skipped_block_is_put_back_whatever_happens(error: type[BaseException]) -> None:
+    block = Doubling()
+
+    def run() -> None:
+        with Patch() as patch:
+            patch.skip(block)
+            assert _hooks(block) == 1
+            raise error
+
+    with pytest.raises(error):
+        run()
+    assert _hooks(block) == 0

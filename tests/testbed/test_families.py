@@ -1,164 +1,192 @@
 """Every answer is checked by a second solver, which reads nothing but the prompt."""
 
-from __future__ import annotations
-
 import itertools
 import re
 
 import pytest
 
-from cruxlm.testbed.language import FAMILIES, Row, rows
-from cruxlm.testbed.world import PEOPLE, RIVERS, TOWNS, facts
+from cruxlm.testbed.families import FAMILIES, TARGETS
+from cruxlm.testbed.language import MIXTURE, rows
+from cruxlm.testbed.row import Row
+from testbed.oracle import KNOWN, Drawn, answer, chain, pair, path, stated, tones
 
-STATEMENTS = {
-    r"(\w+) lives in (\w+)\.": "home town",
-    r"(\w+) keeps a (\w+)\.": "animal",
-    r"(\w+) works as a (\w+)\.": "craft",
-    r"(\w+) likes (\w+) best\.": "favourite dish",
-    r"(\w+) is ruled by (\w+)\.": "ruler",
-    r"(\w+) lies on the (\w+)\.": "river",
-    r"(\w+) trades in (\w+)\.": "main trade",
-    r"(\w+) flies a (\w+) flag\.": "flag",
-    r"The (\w+) comes from Mount (\w+)\.": "source",
-    r"The (\w+) is full of (\w+)\.": "fish",
-}
-POSITIVE = {"lovely", "great", "bright", "kind", "warm", "fresh", "clever", "calm"}
-ORDER = ["first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth"]
+EVERY = [*FAMILIES, *TARGETS]
 
 
-def read(statement: str) -> tuple[str, str, str]:
-    """Subject, noun and object of the statement of a fact."""
-    for pattern, noun in STATEMENTS.items():
-        if found := re.fullmatch(pattern, statement):
-            return found[1], noun, found[2]
-    raise AssertionError(statement)
+def every(drawn: Drawn, family: str) -> list[Row]:
+    return [row for split in drawn.values() for row in split[family]]
 
 
-KNOWN = {(s, noun): o for s, noun, o in (read(fact.statement) for fact in facts())}
+def by_level(drawn: Drawn, family: str, measure):
+    """The values of a measure over the rows of each level."""
+    found: dict[int, set[int]] = {}
+    for row in every(drawn, family):
+        found.setdefault(row.level, set()).add(measure(row))
+    return [found[level] for level in sorted(found)]
 
 
-def drawn(family: str) -> list[Row]:
-    return rows("train", 300, 0, [family]) + rows("heldout", 150, 0, [family])
+@pytest.mark.parametrize("family", [name for name in EVERY if name not in ("story", "code_words")])
+def test_the_answer_is_the_oracles(drawn, family):
+    for row in every(drawn, family):
+        assert row.answer == answer(family, row.prompt), row
 
 
-def test_the_world_has_a_thousand_facts_on_distinct_names() -> None:
-    assert len(facts()) == len(KNOWN) == 1000
-    names = [*PEOPLE, *TOWNS, *RIVERS]
-    assert len(set(names)) == len(names) == 260
-    inside = [(a, b) for a in names for b in names if a != b and b.startswith(a)]
-    assert not inside
+def test_code_words_are_one_code(drawn):
+    def words(row):
+        return row.prompt.removesuffix(".").partition(": ")[2].split()
+
+    code = {words(row)[0]: row.answer for row in every(drawn, "code_words") if len(words(row)) == 1}
+    assert len(code) == len(set(code.values())) == 24
+    for row in every(drawn, "code_words"):
+        assert row.answer == " ".join(code[word] for word in words(row))
 
 
-def test_recall() -> None:
-    relation_of_wording: dict[str, str] = {}
-    for row in rows("train", 4000, 0, ["recall"]):
-        subject, noun, value = read(row.response)
-        assert KNOWN[subject, noun] == value == row.answer
-        wording = re.sub(rf"\b{subject}\b", "_", row.prompt)
-        assert "_" in wording
-        # One way of asking never stands for two relations.
-        assert relation_of_wording.setdefault(wording, noun) == noun
-    assert len(relation_of_wording) == 50
+@pytest.mark.parametrize("family", EVERY)
+def test_a_prompt_has_one_answer(drawn, family):
+    answers: dict[str, str] = {}
+    for row in every(drawn, family):
+        assert answers.setdefault(row.prompt, row.answer) == row.answer
+        assert row.family == family
+        assert "{" not in row.prompt + row.response
 
 
-def test_two_hop() -> None:
-    for row in drawn("two_hop"):
-        asked = re.fullmatch(
-            r"What is the (.+) of the (.+) of (\w+)\?( Give the steps\.)?", row.prompt
-        )
-        assert asked
-        second, first, start, steps = asked.groups()
-        between = KNOWN[start, first]
-        assert row.answer == KNOWN[between, second]
-        if steps:
-            one, two, conclusion = re.findall(r"[^.]+\.", row.response)
-            assert read(one) == (start, first, between)
-            assert read(two.strip()) == (between, second, row.answer)
-            assert conclusion == f" So {row.answer}."
-        else:
-            assert row.response == f"{row.answer}."
+def test_most_families_hardly_repeat_themselves(drawn):
+    for family in ("sum_direct", "lists", "compose", "deduction", "topic", "missing"):
+        prompts = [row.prompt for row in every(drawn, family)]
+        assert len(set(prompts)) > 0.5 * len(prompts), family
 
 
-def test_addition() -> None:
-    for row in drawn("addition"):
-        a, b = map(int, re.findall(r"\d+", row.prompt))
-        assert row.answer == str(a + b)
-        *_, conclusion = row.response.split(". ")
-        assert conclusion == f"So {a + b}."
+# Rationales.
+
+
+@pytest.mark.parametrize("family", ["sum_steps", "sum_first", "larger"])
+def test_the_column_sums_add_up(drawn, family):
+    for row in every(drawn, family):
+        a, b = map(int, re.findall(r"\d+", row.prompt)[:2])
         written = ""
-        columns = re.findall(r"(\d)\+(\d)(\+1)?=(\d+)", row.response)
+        columns = re.findall(r"(\d)\+(\d)(\+1)?=(\d+)", row.response[slice(*row.rationale)])
         assert len(columns) == max(len(str(a)), len(str(b)))
+        carried = 0
         for place, (x, y, carry, total) in enumerate(columns):
-            assert int(x) == a // 10**place % 10
-            assert int(y) == b // 10**place % 10
-            assert int(x) + int(y) + bool(carry) == int(total)
+            assert (int(x), int(y)) == (a // 10**place % 10, b // 10**place % 10)
+            assert bool(carry) == bool(carried)
+            assert int(x) + int(y) + carried == int(total)
+            carried = int(total) // 10
             written = (total if place == len(columns) - 1 else total[-1]) + written
         assert int(written) == a + b
 
 
-def test_lists() -> None:
-    for row in drawn("lists"):
-        program, _, given = row.prompt.removesuffix(".").partition(": ")
-        items = given.split()
-        assert 4 <= len(items) == len(set(items)) <= 8
-        for step in program.lower().split(", then "):
-            if step == "reverse the list":
-                items = items[::-1]
-            elif step == "sort the list":
-                items = sorted(items)
-            elif step != "copy the list":
-                place = re.fullmatch(r"take the (\w+) item", step)
-                assert place
-                items = [items[ORDER.index(place[1])]]
-        assert row.answer == " ".join(items)
-        assert row.response == f"{row.answer}."
-
-
-def test_deduction() -> None:
-    hops = set()
-    for row in drawn("deduction"):
-        *_, question = re.split(r"(?<=[.?]) ", row.prompt)
-        rules = dict(re.findall(r"(?:All )?(\w+) (?:is|are) (\w+)\.", row.prompt))
-        assert len(rules) == len(re.findall(r"\.", row.prompt)), "two rules for one thing"
-        asked = re.fullmatch(r"What colour (is|are) (\w+)\?", question)
-        assert asked
-        verb, thing = asked.groups()
-        chain = [thing]
-        while chain[-1] in rules:
-            chain.append(rules[chain[-1]])
-        assert row.answer == chain[-1]
-        steps = [
+@pytest.mark.parametrize("family", ["deduction", "hops"])
+def test_the_steps_are_the_chain_that_is_asked_for(drawn, family):
+    for row in every(drawn, family):
+        steps = row.response[slice(*row.rationale)] or row.response
+        expected = [
             f"{a} is {b}." if a[0].isupper() else f"All {a} are {b}."
-            for a, b in itertools.pairwise(chain)
+            for a, b in itertools.pairwise(chain(row.prompt))
         ]
-        if verb == "is":
-            hops.add(len(steps) - 1)
-            steps.append(f"So {thing} is {row.answer}.")
-        else:
-            hops.add(0)
-        assert row.response == " ".join(steps)
-    assert hops == {0, 1, 2, 3, 4}
+        assert steps == " ".join(expected)
 
 
-def test_sentiment() -> None:
-    for row in drawn("sentiment"):
-        last = re.findall(r"\w+", row.prompt)[-1]
-        assert row.answer == ("positive" if last in POSITIVE else "negative")
-        assert row.response == f"{row.answer}."
+def test_two_hops_are_two_facts(drawn):
+    for row in every(drawn, "two_hop"):
+        start, first, second = path(row.prompt)
+        between = KNOWN[start, first]
+        one, two = re.findall(r"[^.]+\.", row.response[slice(*row.rationale)])
+        assert stated(one) == (start, first, between)
+        assert stated(two) == (between, second, row.answer)
+        assert row.answer not in (start, between)
 
 
-def test_story_keeps_to_its_prompt() -> None:
-    for row in drawn("story"):
+def test_a_story_keeps_to_its_prompt(drawn):
+    for row in every(drawn, "story"):
         hero, friend, item = re.findall(r"about (\w+), (\w+) and a (\w+)\.", row.prompt)[0]
+        assert hero != friend
         assert row.answer == ""
         assert all(name in row.response for name in (hero, friend, item))
-        assert "{" not in row.response
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_a_prompt_has_one_answer(family: str) -> None:
-    answers: dict[str, str] = {}
-    for row in rows("train", 1500, 0, [family]):
-        assert answers.setdefault(row.prompt, row.answer) == row.answer
-        assert row.family == family
-        assert row.answer in row.response
+# Levels.
+
+
+def test_levels_are_what_they_are_called(drawn):
+    def digits(row):
+        return max(len(str(number)) for number in pair(row.prompt))
+
+    def items(row):
+        return len(re.findall(r"[a-z]+", row.prompt.partition(": ")[2].partition(".")[0]))
+
+    def rules(row):
+        return len(chain(row.prompt)) - 2
+
+    for name in ("sum_steps", "sum_first", "sum_direct", "larger"):
+        assert by_level(drawn, name, digits) == [{1}, {2}, {3}]
+    for name in ("lists", "compose", "swap_ends", "missing"):
+        assert by_level(drawn, name, items) == [{2, 3}, {4, 5}, {6, 7, 8}]
+    assert by_level(drawn, "code_words", items) == [{1, 2}, {3, 4}, {5, 6}]
+    assert by_level(drawn, "deduction_direct", rules) == [{1}, {2}, {3}]
+    assert by_level(drawn, "hops", rules) == [{1}, {2}, {3}, {4}, {5}]
+    # A quarter of the rows with steps is one lookup: no person, and no rule before the last.
+    assert by_level(drawn, "deduction", rules) == [{0, 1}, {0, 2}, {0, 3}, {0, 4}, {0, 5}]
+    lookups = [rules(row) == 0 for row in every(drawn, "deduction")]
+    assert sum(lookups) / len(lookups) == pytest.approx(0.25, abs=0.03)
+    assert by_level(drawn, "sentiment", lambda row: len(tones(row.prompt))) == [{1}, {1}, {3}]
+    assert by_level(drawn, "stars", lambda row: len(tones(row.prompt))) == [{1}, {2}, {3}]
+    assert by_level(drawn, "topic", lambda row: len(tones(row.prompt))) == [{1}, {3}, {4}]
+
+
+def test_every_family_has_the_levels_it_says(drawn):
+    for name, family in (FAMILIES | TARGETS).items():
+        levels = {row.level for row in every(drawn, name)}
+        assert levels == set(range(1, family.levels + 1)), name
+
+
+# No answer is commoner than chance would have it.
+
+
+@pytest.mark.parametrize(
+    ("family", "share"),
+    [("recall", 0.02), ("two_hop", 0.03), ("deduction", 0.13), ("deduction_direct", 0.13),
+     ("sentiment", 0.55), ("topic", 0.21), ("larger", 0.56), ("new_facts", 0.1),
+     ("stars", 0.45), ("hops", 0.24), ("missing", 0.07)],
+)  # fmt: skip
+def test_guessing_the_commonest_answer_gains_little(drawn, family, share):
+    answers = [row.answer for row in every(drawn, family)]
+    assert max(answers.count(value) for value in set(answers)) / len(answers) < share
+
+
+# What models are taught.
+
+
+def test_no_target_is_taught(drawn):
+    taught = {
+        row.prompt
+        for split in ("train", "instruct")
+        for family in FAMILIES
+        for row in drawn[split][family]
+    }
+    taught |= {row.prompt for row in rows("train", 3000)}
+    targets = {row.prompt for family in TARGETS for row in every(drawn, family)}
+    assert not taught & targets
+    assert not any("Sunday" in prompt for prompt in taught)
+    assert any("Sunday" in prompt for prompt in targets)
+    responses = " ".join(row.response for row in rows("train", 3000))
+    assert "Sundays" not in responses
+    assert "Stars:" not in responses
+    assert not set(MIXTURE) & set(TARGETS)
+
+
+def test_a_target_is_asked_in_words_of_its_own(drawn):
+    """What a target's prompts begin with, no taught prompt begins with."""
+
+    def openings(families):
+        return {" ".join(row.prompt.split()[:3]) for name in families for row in every(drawn, name)}
+
+    own = set(TARGETS) - {"new_facts", "hops", "larger"}  # these ask as known families do
+    assert not openings(own) & openings(FAMILIES)
+    for name, asks in (("hops", "How many rules"), ("larger", "larger or smaller")):
+        assert all(asks in row.prompt for row in every(drawn, name))
+        assert not any(asks in row.prompt for taught in FAMILIES for row in every(drawn, taught))
+
+
+def test_a_row_of_a_target_is_drawn_like_any_other():
+    assert rows("train", 1, 0, ["hops"], level=5)[0].answer == "five"

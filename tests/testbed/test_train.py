@@ -1,123 +1,457 @@
-"""A killed training ends with the weights it would have ended with."""
+"""Training: what it learns and tells, what it refuses, and what survives when it is cut short."""
 
-from __future__ import annotations
-
+import errno
+import gc
 import json
+import math
+import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
+import safetensors
 import torch
+import transformers.modeling_utils
 from safetensors.torch import load_file
-from transformers import (
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    LlamaForCausalLM,
-    PreTrainedTokenizerFast,
-    TrainerCallback,
-)
+from transformers import TrainerCallback, TrainerState
 
-from cruxlm.testbed.language import FAMILIES, rows
-from cruxlm.testbed.packing import Collator, Packs, encode
-from cruxlm.testbed.recipe import Recipe
-from cruxlm.testbed.train import WeightedTrainer, last_checkpoint, train
+from cruxlm.runtime.errors import OptionError, OutputError
+from cruxlm.testbed import checkpoints
+from cruxlm.testbed import train as training
+from cruxlm.testbed.checkpoints import last_checkpoint, seal
+from cruxlm.testbed.first_weights import new_model
+from cruxlm.testbed.language import rows
+from cruxlm.testbed.recipe import Codes
+from cruxlm.testbed.train import check_same_recipe, train
 
 
-class Killed(Exception):
-    pass
+@pytest.fixture(scope="module", autouse=True)
+def _frozen():
+    """Half of a tiny training is the collection of garbage at its end."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
-class KillAfter(TrainerCallback):
-    """Ends a training from outside, as far as the Trainer can tell."""
+@pytest.fixture(autouse=True)
+def _few_checkpoints(monkeypatch):
+    """After steps 3, 6, 9 and 12."""
+    monkeypatch.setattr(training, "CHECKPOINTS", 4)
 
-    def __init__(self, step: int) -> None:
-        self.step = step
 
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if state.global_step == self.step:
-            raise Killed
+@pytest.fixture
+def run(tiny, tokenizer, tmp_path):
+    """Trains the tiny model in a folder; its parameters and curves."""
+
+    def call(name="run", recipe=tiny, **options):
+        model = new_model(recipe, tokenizer)
+        curves = train(recipe, model, tokenizer, tmp_path / name, **options)
+        return {k: v.clone() for k, v in model.state_dict().items()}, curves
+
+    return call
 
 
 @pytest.fixture(scope="module")
-def finished(tiny: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a model that was trained without interruption."""
-    return train(tiny, tmp_path_factory.mktemp("finished"), measured_rows=2)
+def whole(tiny, tokenizer, tmp_path_factory):
+    """Parameters and curves of an uninterrupted training, and its folder."""
+    patch = pytest.MonkeyPatch()
+    patch.setattr(training, "CHECKPOINTS", 4)
+    model = new_model(tiny, tokenizer)
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    curves = train(tiny, model, tokenizer, folder, curves=measure)
+    patch.undo()
+    return model.state_dict(), curves, folder
 
 
-def test_a_killed_training_goes_on_to_the_same_end(
-    tiny: Recipe, finished: Path, tmp_path: Path
-) -> None:
-    with pytest.raises(Killed):
-        train(tiny, tmp_path, callbacks=[KillAfter(step=3)], measured_rows=2)
-    assert not (tmp_path / "model").exists()
-    # What a kill in the middle of writing the next checkpoint leaves behind.
-    torn = tmp_path / "checkpoints" / "checkpoint-3"
-    torn.mkdir()
-    (torn / "trainer_state.json").write_text('{"global_step": ')
-    found = last_checkpoint(tmp_path / "checkpoints")
-    assert found
-    assert found.endswith("checkpoint-2")
+def measure(model):
+    return {"weight": float(model.model.norm.weight.detach().double().sum())}
 
-    resumed = train(tiny, tmp_path, measured_rows=2)
-    assert (resumed / "model.safetensors").read_bytes() == (
-        finished / "model.safetensors"
-    ).read_bytes()
-    assert (resumed / "README.md").read_text() == (finished / "README.md").read_text()
-    # Not rounded either: the float32 weights of the last checkpoints are equal.
-    ends = [
-        load_file(folder.parent / "checkpoints" / "checkpoint-4" / "model.safetensors")
-        for folder in (resumed, finished)
+
+def same(one, other):
+    return one.keys() == other.keys() and all(torch.equal(one[n], other[n]) for n in one)
+
+
+class At(TrainerCallback):
+    """Does something at the end of a step."""
+
+    def __init__(self, step, act):
+        self.step, self.act = step, act
+
+    def on_step_end(self, args, state, control, **kwargs):
+        if state.global_step == self.step:
+            self.act()
+
+
+def stop(kind=KeyboardInterrupt):
+    def act(*_args, **_kwargs):
+        raise kind
+
+    return act
+
+
+def at_call(monkeypatch, where, name, number, error):
+    """Have a function raise an error when it is called for the nth time."""
+    usual, calls = getattr(where, name), []
+
+    def counted(*args, **kwargs):
+        calls.append(args)
+        if len(calls) == number:
+            raise error
+        return usual(*args, **kwargs)
+
+    monkeypatch.setattr(where, name, counted)
+    return calls
+
+
+# What it learns.
+
+
+def test_training_changes_every_matrix_and_lowers_the_loss(tiny, tokenizer, run):
+    long = replace(tiny, tokens=60 * 2 * 192, learning_rate=1e-2, families={"refusal": 1.0})
+    before = new_model(tiny, tokenizer).state_dict()
+    after, curves = run(recipe=long)
+    assert all(not torch.equal(before[name], after[name]) for name in before)
+    losses = [point["loss"] for point in curves if "loss" in point]
+    assert losses[-1] < losses[0] / 2
+
+
+def test_training_is_deterministic_whatever_the_global_state(run, whole):
+    torch.manual_seed(1234)
+    state, curves = run(curves=measure)
+    assert same(state, whole[0])
+    assert curves == whole[1]
+
+
+def test_the_seed_and_the_split_matter(tiny, tokenizer, run, whole):
+    assert not same(run("a", replace(tiny, split="instruct"))[0], whole[0])
+    assert not same(run("b", replace(tiny, seed=1))[0], whole[0])
+    assert not same(run("c", replace(tiny, prompt_weight=1.0))[0], whole[0])
+
+
+def test_autocast_is_what_the_recipe_says(tiny, run, whole):
+    state, _ = run("half", replace(tiny, bf16=True))
+    assert not same(state, whole[0])
+    assert all(value.dtype == torch.float32 for value in state.values())
+    for name, value in state.items():
+        torch.testing.assert_close(value, whole[0][name], atol=0.02, rtol=0.1)
+
+
+def test_the_environment_and_earlier_trainings_do_not_matter(tiny, run, whole, monkeypatch):
+    """Libraries leave precision and compiler in the environment, for whatever is trained next."""
+    run("half", replace(tiny, bf16=True, tokens=2 * 2 * 192))
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
+    before = {name: value for name, value in os.environ.items() if "ACCELERATE" in name}
+    assert same(run()[0], whole[0])
+    after = {name: value for name, value in os.environ.items() if "ACCELERATE" in name}
+    assert before == after == {"ACCELERATE_MIXED_PRECISION": "bf16"}
+
+
+def test_a_curriculum_begins_with_easy_rows(tiny, tokenizer):
+    """Half of the tokens bring the five levels of `hops` one after another."""
+    recipe = replace(tiny, families={"hops": 1.0}, curriculum=0.5, tokens=100 * 2 * 192)
+    stream = training._drawn(recipe, tokenizer)
+    lengths, seen = [], 0
+    while seen < recipe.tokens:
+        lengths.append(len(next(stream).tokens))
+        seen += lengths[-1]
+    tenth = len(lengths) // 10
+    first, last = lengths[:tenth], lengths[-5 * tenth :]
+    assert max(first) < 0.6 * max(last)
+    assert sum(first) / len(first) < 0.75 * sum(last) / len(last)
+    flat = training._drawn(replace(recipe, curriculum=0.0), tokenizer)
+    assert max(len(next(flat).tokens) for _ in range(tenth)) > 1.5 * max(first)
+
+
+def test_written_rows_are_trained_on_in_place_of_the_languages(tiny, run, whole):
+    written = rows("instruct", 5, 0, ["topic"])
+    state, _ = run("written", written=written)
+    assert not same(state, whole[0])
+    assert same(run("again", written=written)[0], state)
+    with pytest.raises(OptionError, match="no rows to train on"):
+        run("none", written=[])
+
+
+def test_a_recipe_of_no_tokens_leaves_the_first_weights(tiny, tokenizer, run, tmp_path):
+    state, curves = run(recipe=replace(tiny, tokens=0, compiled=True))
+    assert same(state, new_model(tiny, tokenizer).state_dict())
+    assert curves == []
+    assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+def test_codes_leave_no_hook(tiny, tokenizer, tmp_path):
+    recipe = replace(tiny, codes=Codes(turn=1, dimensions=4), tokens=3 * 2 * 192)
+    model = new_model(recipe, tokenizer)
+    train(recipe, model, tokenizer, tmp_path / "run")
+    broken = new_model(recipe, tokenizer)
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe, broken, tokenizer, tmp_path / "b", callbacks=[At(2, stop())])
+    for module in (*model.modules(), *broken.modules()):
+        assert not module._forward_hooks
+        assert not module._forward_pre_hooks
+
+
+# What it tells.
+
+
+def test_curves_hold_the_loss_by_step_and_nothing_of_the_clock(whole):
+    curves = whole[1]
+    assert [point["step"] for point in curves if "loss" in point] == [3, 6, 9, 12]
+    assert [point["step"] for point in curves if "weight" in point] == [3, 6, 9, 12]
+    assert {name for point in curves for name in point} == {
+        "step", "loss", "grad_norm", "learning_rate", "weight",
+    }  # fmt: skip
+    assert all(math.isfinite(value) for point in curves for value in point.values())
+    assert all(next(iter(point)) == "step" for point in curves)
+    assert curves[0]["loss"] == pytest.approx(math.log(1024), abs=0.1)  # nothing is known yet
+    rates = [point["learning_rate"] for point in curves if "loss" in point]
+    assert rates == sorted(rates, reverse=True)
+    assert max(rates) < 1.5e-3
+
+
+def test_the_last_point_is_the_last_step(tiny, run):
+    """Also where the steps do not divide into checkpoints, and once only."""
+    _, curves = run(recipe=replace(tiny, tokens=11 * 2 * 192), curves=measure)
+    assert [p["step"] for p in curves if "weight" in p] == [2, 4, 6, 8, 10, 11]
+
+
+def test_a_point_of_the_loss_does_not_reach_over_a_checkpoint(tiny, monkeypatch):
+    monkeypatch.setattr(training, "CHECKPOINTS", 20)
+    for steps in (1, 19, 60, 86, 434, 2604):
+        recipe = replace(tiny, tokens=steps * 2 * 192)
+        arguments = training._arguments(recipe, Path("x"))
+        every, logged = int(arguments.save_steps), int(arguments.logging_steps)
+        assert every % logged == 0
+        assert arguments.eval_steps == every
+        assert 1 <= logged <= 20
+        assert 20 <= steps // every <= 40 or steps < 20
+
+
+def test_models_are_kept_after_the_steps_of_the_recipe(tiny, tokenizer, run):
+    kept = {}
+
+    def keep(model, step):
+        kept[step] = {k: v.clone() for k, v in model.state_dict().items()}
+
+    recipe = replace(tiny, snapshots=3, warmup=0)
+    state, _ = run(recipe=recipe, keep=keep)
+    assert tuple(kept) == recipe.snapshot_steps == (1, 2, 12)
+    assert same(kept[12], state)
+    assert not same(kept[1], kept[2])
+    assert not same(kept[1], new_model(tiny, tokenizer).state_dict())
+
+
+def test_what_a_run_leaves(whole, tiny):
+    folder = whole[2]
+    assert {path.name for path in folder.iterdir()} == {"recipe.json", "checkpoints"}
+    assert json.loads((folder / "recipe.json").read_text()) == tiny.as_dict()
+    kept = sorted(path.name for path in (folder / "checkpoints").iterdir())
+    assert kept == ["checkpoint-12", "checkpoint-9"]
+    assert last_checkpoint(folder / "checkpoints") == (folder / "checkpoints/checkpoint-12", [])
+
+
+# What it refuses.
+
+
+def test_a_changed_recipe_is_refused_with_field_and_values(tiny, run, whole, tmp_path):
+    shutil.copytree(whole[2], tmp_path / "run")
+    for changed, said in (
+        ({"learning_rate": 0.5}, "with learning_rate 0.0015, and the recipe says 0.5"),
+        ({"seed": 3}, "with seed 0, and the recipe says 3"),
+        ({"codes": Codes(turn=1, dimensions=4)}, "with codes None, and the recipe says {'turn': 1"),
+        ({"families": {"lists": 1.0}}, "the recipe says {'lists': 1.0}"),
+        ({"betas": (0.8, 0.9)}, "with betas [0.9, 0.95], and the recipe says [0.8, 0.9]"),
+    ):
+        with pytest.raises(OutputError) as refused:
+            run(recipe=replace(tiny, **changed))
+        assert said in str(refused.value)
+        assert str(tmp_path / "run") in str(refused.value)
+        assert str(refused.value).isprintable()
+    assert (tmp_path / "run/checkpoints/checkpoint-12").is_dir()
+    assert same(run()[0], whole[0])  # the unchanged one goes on
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "3", '{"seed": 0}'])
+def test_a_folder_with_a_damaged_recipe_is_refused(tiny, tmp_path, text):
+    (tmp_path / "recipe.json").write_text(text)
+    with pytest.raises(OutputError, match="with blocks None, and the recipe says 2"):
+        check_same_recipe(tmp_path, tiny)
+    check_same_recipe(tmp_path / "absent", tiny)
+
+
+def test_without_a_compiler_a_compiled_recipe_is_refused(tiny, run, monkeypatch, tmp_path):
+    monkeypatch.setattr(shutil, "which", lambda *_args, **_kwargs: None)
+    monkeypatch.delenv("CXX", raising=False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(OptionError, match=r"C\+\+ compiler: install g\+\+, or .*--eager"):
+        run(recipe=replace(tiny, compiled=True))
+    # Nothing is claimed: the advice can be followed.
+    assert not (tmp_path / "run").exists()
+    run(recipe=replace(tiny, tokens=2 * 2 * 192))
+
+
+def test_rows_that_do_not_fit_are_refused(tiny, run):
+    with pytest.raises(OptionError, match="tokens does not fit a context of 16"):
+        run(recipe=replace(tiny, context=16, tokens=12 * 2 * 16))
+
+
+# Cut short.
+
+
+def test_an_interrupted_training_goes_on_to_the_same_end(run, whole, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        run(callbacks=[At(8, stop())], curves=measure)
+    assert last_checkpoint(tmp_path / "run/checkpoints")[0].name == "checkpoint-6"
+    began = []
+    go_on = At(7, lambda: began.append(7))
+    early = At(6, lambda: began.append(6))
+    state, curves = run(callbacks=[go_on, early], curves=measure)
+    assert began == [7]
+    assert same(state, whole[0])
+    assert curves == whole[1]
+    assert run(curves=measure)[1] == whole[1]  # once more, with nothing left to do
+
+
+def test_the_comparison_sees_a_lost_optimizer(run, whole, tmp_path):
+    """The negative control of every test here: going on with other moments ends elsewhere."""
+    with pytest.raises(KeyboardInterrupt):
+        run(callbacks=[At(8, stop())])
+    checkpoint = tmp_path / "run/checkpoints/checkpoint-6"
+    state = torch.load(checkpoint / "optimizer.pt", weights_only=True)
+    for moments in state["state"].values():
+        moments["exp_avg"].mul_(0.99)
+    torch.save(state, checkpoint / "optimizer.pt")
+    seal(checkpoint)
+    assert not same(run()[0], whole[0])
+
+
+SAVES = {
+    "weights": (transformers.modeling_utils, "safe_save_file"),
+    "tensors": (torch, "save"),
+    "state": (TrainerState, "save_to_json"),
+    "seal": (checkpoints, "seal"),
+    "hash": (checkpoints, "_sha256"),
+}
+
+
+@pytest.mark.parametrize("what", SAVES)
+@pytest.mark.parametrize("number", [1, 2])
+def test_ctrl_c_in_the_middle_of_a_save(run, whole, tmp_path, monkeypatch, what, number):
+    where, name = SAVES[what]
+    if what == "seal":
+        where = training
+    if number == 2:  # of torch.save and the hashes there are several a checkpoint
+        number = {"tensors": 7, "hash": 14}.get(what, 2)
+    with monkeypatch.context() as patch:
+        at_call(patch, where, name, number, KeyboardInterrupt())
+        with pytest.raises(KeyboardInterrupt):
+            run()
+    unsealed = [
+        path
+        for path in (tmp_path / "run/checkpoints").iterdir()
+        if checkpoints.damage(path) == "it was not finished"
     ]
-    assert all(torch.equal(ends[0][name], ends[1][name]) for name in ends[0])
+    assert len(unsealed) == 1
+    last, notes = last_checkpoint(tmp_path / "run/checkpoints")
+    assert (last.name if last else None) == (None if number == 1 else "checkpoint-3")
+    assert notes == []
+    assert same(run()[0], whole[0])
 
 
-def test_the_folder_is_complete_and_loads(tiny: Recipe, finished: Path) -> None:
-    assert {path.name for path in finished.iterdir()} >= {
-        "README.md",
-        "chat_template.jinja",
-        "config.json",
-        "generation_config.json",
-        "model.safetensors",
-        "tokenizer.json",
-        "tokenizer_config.json",
-    }
-    text = (finished / "config.json").read_text()
-    assert str(finished.parent) not in text
-    assert "_name_or_path" not in json.loads(text)
-    model = AutoModelForCausalLM.from_pretrained(finished, dtype="auto")
-    assert model.dtype == torch.bfloat16
-    assert model.config.num_hidden_layers == tiny.blocks
-    assert model.config.use_cache
-    assert len(AutoTokenizer.from_pretrained(finished)) == model.config.vocab_size
-    card = (finished / "README.md").read_text()
-    assert "Apache-2.0" in card
-    assert all(f"| {name} |" in card for name in FAMILIES)
+NO_ROOM = OSError(errno.ENOSPC, "No space left on device")
+FULL = [
+    ("weights", 2, NO_ROOM),
+    ("weights", 2, safetensors.SafetensorError("I/O error: No space left on device (os error 28)")),
+    ("tensors", 7, NO_ROOM),
+    ("tensors", 7, OSError(errno.EDQUOT, "Disk quota exceeded")),
+    ("tensors", 7, RuntimeError("PytorchStreamWriter failed writing file data/3")),
+    ("tensors", 7, RuntimeError("[enforce fail] . unexpected pos 64 vs 0")),
+    ("tensors", 7, RuntimeError("basic_ios::clear: iostream error")),
+    ("state", 2, NO_ROOM),
+    ("fsync", 3, NO_ROOM),  # of the recipe, the first and the second seal
+]
 
 
-def test_the_log_holds_a_held_out_loss_for_each_family(finished: Path) -> None:
-    log = json.loads((finished.parent / "log.json").read_text())
-    named = {name for entry in log for name in entry}
-    assert {f"eval_{family}_loss" for family in FAMILIES} <= named
+@pytest.mark.parametrize(("what", "number", "error"), FULL, ids=[f"{w}-{e}" for w, _, e in FULL])
+def test_a_full_disk(run, whole, tmp_path, monkeypatch, what, number, error):
+    where, name = SAVES.get(what, (os, "fsync"))
+    with monkeypatch.context() as patch:
+        at_call(patch, where, name, number, error)
+        with pytest.raises(OutputError) as refused:
+            run()
+    line = str(refused.value)
+    assert line.startswith(f"the disk of {tmp_path / 'run'} is full at step 6: make room")
+    assert line.isprintable()
+    # What could not be finished is taken away: it would be in the way.
+    assert [path.name for path in (tmp_path / "run/checkpoints").iterdir()] == ["checkpoint-3"]
+    assert last_checkpoint(tmp_path / "run/checkpoints")[0].name == "checkpoint-3"
+    assert same(run()[0], whole[0])
 
 
-def test_a_folder_of_another_recipe_is_refused(tiny: Recipe, finished: Path) -> None:
-    with pytest.raises(ValueError, match="another recipe"):
-        train(replace(tiny, seed=1), finished.parent)
+@pytest.mark.parametrize(
+    "error", [RuntimeError("out of luck"), OSError(errno.EIO, "I/O error"), ValueError("No space")]
+)
+def test_another_error_is_not_called_a_full_disk(run, monkeypatch, error):
+    at_call(monkeypatch, torch, "save", 2, error)
+    with pytest.raises(type(error)) as raised:
+        run()
+    assert raised.value is error
 
 
-def test_the_loss_is_the_weighted_mean(
-    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast
-) -> None:
-    encoded = [encode(row, tokenizer) for row in rows("train", 5)]
-    packs = Packs(encoded, context=256)
-    batch = Collator(prompt_weight=0.1)([packs[i] for i in range(len(packs))])
-    measured = WeightedTrainer.compute_loss(None, model, batch)  # type: ignore[arg-type]
-    total = weight = 0.0
-    for row in encoded:
-        scores = model(input_ids=torch.tensor([row.tokens])).logits[0].log_softmax(-1)
-        for place in range(1, len(row.tokens)):
-            w = 1.0 if place >= row.prompt else 0.1
-            total -= w * scores[place - 1, row.tokens[place]].item()
-            weight += w
-    assert measured.item() == pytest.approx(total / weight, rel=1e-4)
+def flip(path):
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(bytes(data))
+
+
+def halve(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "wrong"),
+    [
+        ("model.safetensors", flip, "has changed"),
+        ("optimizer.pt", halve, "has changed"),
+        ("optimizer.pt", flip, "has changed"),
+        ("trainer_state.json", halve, "has changed"),
+        ("rng_state.pth", Path.unlink, "is missing"),
+        ("scheduler.pt", flip, "has changed"),
+    ],
+)
+def test_a_damaged_checkpoint_is_passed_over(run, whole, tmp_path, name, change, wrong):
+    folder = tmp_path / "run/checkpoints"
+    with pytest.raises(KeyboardInterrupt):
+        run(callbacks=[At(8, stop())])
+    change(folder / "checkpoint-6" / name)
+    said = []
+    assert same(run(say=said.append)[0], whole[0])
+    assert said == [
+        f"{folder / 'checkpoint-6'} is damaged ({name} {wrong}) and is not used; "
+        "going on from checkpoint-3"
+    ]
+
+
+def test_when_all_checkpoints_are_damaged_it_begins_anew(run, whole, tmp_path):
+    folder = tmp_path / "run/checkpoints"
+    with pytest.raises(KeyboardInterrupt):
+        run(callbacks=[At(8, stop())])
+    for step in (3, 6):
+        flip(folder / f"checkpoint-{step}" / "model.safetensors")
+    said = []
+    assert same(run(say=said.append)[0], whole[0])
+    assert len(said) == 2
+    assert said[0].endswith("going on from the beginning")
+
+
+def test_damage_that_is_not_seen_would_matter(run, whole, tmp_path):
+    """The control: a flipped bit under a new seal ends in other weights."""
+    with pytest.raises(KeyboardInterrupt):
+        run(callbacks=[At(8, stop())])
+    checkpoint = tmp_path / "run/checkpoints/checkpoint-6"
+    weights = load_file(checkpoint / "model.safetensors")
+    weights["model.layers.0.mlp.up_proj.weight"][0, 0] += 1
+    safetensors.torch.save_file(weights, checkpoint / "model.safetensors", {"format": "pt"})
+    seal(checkpoint)
+    assert not same(run()[0], whole[0])

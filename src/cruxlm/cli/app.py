@@ -7,6 +7,7 @@ from cruxlm.cli.explain import explain
 from cruxlm.cli.listing import list_names
 from cruxlm.cli.scan import scan
 from cruxlm.cli.show import show
+from cruxlm.cli.testbed import testbed
 
 app = typer.Typer(
     name="crux",
@@ -19,3 +20,4 @@ app.command("show")(show)
 app.command("explain")(explain)
 app.command("list")(list_names)
 app.command("env")(env)
+app.add_typer(testbed)

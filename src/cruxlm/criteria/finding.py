@@ -67,10 +67,11 @@ def _control(control: dict[str, Any], chosen: Selection) -> str:
             "too few to say what training added."
         )
     if rho is not None and rho >= ALIKE:
-        return (
-            f"An untrained network ranks the blocks alike ({numbers}): "
-            "this is the architecture, not what the model learned."
-        )
+        said = f"An untrained network ranks the blocks alike ({numbers})"
+        own = tuple(b for b in chosen.blocks if b not in control.get("selected", chosen.blocks))
+        if own:
+            return f"{said}: most of the ranking is the architecture, but not {_listed(own)}."
+        return f"{said}: this is the architecture, not what the model learned."
     said = f"An untrained network does not rank them alike ({numbers})"
     both = tuple(block for block in chosen.blocks if block in control.get("selected", ()))
     if len(both) > control.get("shared_by_chance", 0):

@@ -29,6 +29,14 @@ class Batch:
     weights: Float[Tensor, "batch tokens"] | None
     """Weights that average the tokens of a prompt (pooling ``mean``), else None."""
 
+    @property
+    def positions(self) -> Int[Tensor, "batch tokens"] | None:
+        """Position of each token in its prompt; None where every prompt begins at column 0.
+
+        There every model counts from, in its own way: RoBERTa's kin begin at another number.
+        """
+        return None if bool(self.mask[:, 0].all()) else (self.mask.cumsum(1) - 1).clamp_min(0)
+
     def pool(self, states: Float[Tensor, "batch tokens width"]) -> Float[Tensor, "samples width"]:
         """The states that the samples stand for, in float32."""
         if self.weights is None:

@@ -113,11 +113,10 @@ def _arguments(
         # As a tokenizer gives it: some models subtract it from one, which a bool refuses.
         "attention_mask": batch.mask.long().to(device),
     }
-    # Padded on the right, prompts start at the first column, where every model counts from.
     # RoBERTa's kin number positions from their padding token themselves, on either side.
-    padded_left = not bool(batch.mask[:, 0].all())
-    if padded_left and "position_ids" in accepted and not _numbers_positions(tower):
-        given["position_ids"] = (batch.mask.cumsum(1) - 1).clamp_min(0).to(device)
+    positions = batch.positions
+    if positions is not None and "position_ids" in accepted and not _numbers_positions(tower):
+        given["position_ids"] = positions.to(device)
     if "use_cache" in accepted:
         given["use_cache"] = False
     open_ended = any(p.kind is p.VAR_KEYWORD for p in accepted.values())

@@ -214,14 +214,10 @@ def _tokenizer(name: str, options: dict[str, Any]) -> Any:
 
 @contextmanager
 def _speaking_for_transformers(name: str) -> Iterator[None]:
-    """Quiet transformers, and turn what it raises for an unusable model into one line."""
-    levels = {key: logging.getLogger(key).level for key in ("transformers", "huggingface_hub")}
-    for key in levels:
-        logging.getLogger(key).setLevel(logging.CRITICAL)
-    bar = hf_logging.is_progress_bar_enabled()
-    hf_logging.disable_progress_bar()
+    """Turn what transformers raises for an unusable model into one line."""
     try:
-        yield
+        with quiet_transformers():
+            yield
     except (UnpicklingError, EOFError) as error:
         raise ModelError(f"cannot load {name}: a pickle in it holds more than tensors") from error
     except UNUSABLE as error:
@@ -229,6 +225,18 @@ def _speaking_for_transformers(name: str) -> Iterator[None]:
             (text for text in str(error).splitlines() if text.strip()), type(error).__name__
         )
         raise ModelError(f"cannot load {name}: {line.strip()}") from error
+
+
+@contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """No log lines and no bars of transformers' own; afterwards as it was."""
+    levels = {key: logging.getLogger(key).level for key in ("transformers", "huggingface_hub")}
+    for key in levels:
+        logging.getLogger(key).setLevel(logging.CRITICAL)
+    bar = hf_logging.is_progress_bar_enabled()
+    hf_logging.disable_progress_bar()
+    try:
+        yield
     finally:
         for key, level in levels.items():
             logging.getLogger(key).setLevel(level)

@@ -22,7 +22,7 @@ class StopForwardError(Exception):
 
 
 class Patch:
-    """Watchers on a model's modules, removed on exit."""
+    """Watchers and changes on a model's modules, removed on exit."""
 
     def __init__(self) -> None:
         self._handles: list[Any] = []
@@ -52,9 +52,26 @@ class Patch:
         """Call ``watcher`` with the states that the module is given, positional or by keyword."""
 
         def hook(_module: nn.Module, args: Any, kwargs: Any) -> None:
-            watcher(first_tensor(args) if args else first_tensor(kwargs.get("hidden_states")))
+            watcher(_given(args, kwargs))
 
         self._handles.append(module.register_forward_pre_hook(hook, with_kwargs=True))
+
+    def skip(self, block: nn.Module) -> None:
+        """Let a block pass its input states on unchanged (ablation by identity).
+
+        The block still runs, so its cache is filled as ever.
+        """
+
+        def hook(_module: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
+            states = _given(args, kwargs)
+            return (states, *output[1:]) if isinstance(output, tuple) else states
+
+        self._handles.append(block.register_forward_hook(hook, with_kwargs=True))
+
+
+def _given(args: Any, kwargs: Any) -> Tensor:
+    """The states that a module is given, positional or by keyword."""
+    return first_tensor(args) if args else first_tensor(kwargs.get("hidden_states"))
 
 
 def first_tensor(value: Any) -> Tensor:

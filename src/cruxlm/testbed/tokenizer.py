@@ -6,8 +6,6 @@ of the first word's token, so that a word has the same token at the beginning of
 within it. Without that, the first word of a list cannot be copied, only translated.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -16,10 +14,13 @@ from typing import Any
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from .language import rows
-from .row import Row
+from cruxlm.testbed.language import MIXTURE, rows
+from cruxlm.testbed.row import Row
 
 PAD, BOS, EOS, USER, ASSISTANT = SPECIAL = ("<pad>", "<bos>", "<eos>", "<user>", "<assistant>")
+
+CONTEXT = 128
+"""Tokens of the longest row, with some to spare."""
 
 VOCABULARY = 1024
 """Tokens, of which 256 are single bytes and five are special."""
@@ -70,7 +71,9 @@ def train_tokenizer(
         initial_alphabet=alphabet,
         show_progress=False,
     )
-    tokenizer.train_from_iterator(_texts(rows("train", n_rows, seed)), trainer)
+    tokenizer.train_from_iterator(
+        _texts(rows("train", n_rows, seed, MIXTURE | {"refusal": 0.02})), trainer
+    )
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         pad_token=PAD,
@@ -83,7 +86,7 @@ def train_tokenizer(
         model_input_names=["input_ids", "attention_mask"],
         padding_side="left",
         clean_up_tokenization_spaces=False,
-        model_max_length=256,
+        model_max_length=CONTEXT,
     )
 
 

@@ -1,171 +1,241 @@
-"""Train the testbed model: ``python -m cruxlm.testbed.train --out DIR``.
+"""Train a testbed model. The loop is the Hugging Face Trainer.
 
-The loop is the Hugging Face Trainer; this module hands it packed rows, the weighted loss
-and the settings of the recipe. A killed run goes on from its last checkpoint when it is
-started again with the same arguments, and ends with the same weights.
+This module hands it packed rows, the weighted loss and the settings of the recipe. A run that
+was killed goes on from its last sound checkpoint when it is started again, and ends with the
+same weights.
 """
 
-from __future__ import annotations
-
-import argparse
+import errno
 import json
-import time
-from collections.abc import Iterator
-from dataclasses import asdict
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
-from typing import Any
 
 import torch
 from transformers import (
+    LlamaForCausalLM,
     PreTrainedTokenizerBase,
-    Trainer,
     TrainerCallback,
-    TrainerControl,
-    TrainerState,
     TrainingArguments,
-    set_seed,
 )
 from transformers.trainer_callback import PrinterCallback
 
-from .card import save_model
-from .families import FAMILIES
-from .language import row, rows
-from .packing import Collator, Encoded, Packs, encode
-from .recipe import Recipe, new_model
-from .tokenizer import train_tokenizer
+from cruxlm.models.patch import Patch
+from cruxlm.runtime.errors import OptionError, OutputError
+from cruxlm.runtime.files import write_all
+from cruxlm.runtime.progress import progress
+from cruxlm.testbed.checkpoints import last_checkpoint
+from cruxlm.testbed.codes import CodeHeads, watch_states
+from cruxlm.testbed.language import row
+from cruxlm.testbed.loop import Curves, Follow, Keep, TestbedTrainer
+from cruxlm.testbed.packing import Collator, Encoded, Packs, encode
+from cruxlm.testbed.recipe import Recipe
+from cruxlm.testbed.row import Row
 
+RECIPE = "recipe.json"
+"""The file that says what a folder's run, or model, is trained by."""
 
-class WeightedTrainer(Trainer):
-    """The Trainer with a loss that weighs tokens: the mean over ``loss_weights``."""
+CHECKPOINTS = 20
+"""Checkpoints, and points of the curves, over a whole run; a few more when steps do not divide."""
 
-    def compute_loss(
-        self,
-        model: torch.nn.Module,
-        inputs: dict[str, torch.Tensor],
-        return_outputs: bool = False,
-        num_items_in_batch: torch.Tensor | int | None = None,  # noqa: ARG002 (Trainer's)
-    ) -> Any:
-        """The weighted cross-entropy in nats a token; see `Trainer.compute_loss`."""
-        inputs = dict(inputs)
-        weights = inputs.pop("loss_weights")[:, 1:].flatten()
-        labels = inputs.pop("labels")[:, 1:].flatten()
-        outputs = model(**inputs, use_cache=False)
-        logits = outputs.logits[:, :-1].flatten(0, 1).float()
-        losses = torch.nn.functional.cross_entropy(logits, labels, reduction="none")
-        loss = (losses * weights).sum() / weights.sum()
-        return (loss, outputs) if return_outputs else loss
-
-
-class Progress(TrainerCallback):
-    """Prints one line for every entry of the log, with the speed of this process so far."""
-
-    def __init__(self, recipe: Recipe) -> None:
-        """Remember the recipe, which gives the number of steps and of tokens a step."""
-        self.recipe = recipe
-        self.start: tuple[int, float] | None = None
-
-    def on_log(
-        self,
-        args: TrainingArguments,  # noqa: ARG002 (the signature is the Trainer's)
-        state: TrainerState,
-        control: TrainerControl,  # noqa: ARG002
-        logs: dict[str, float] | None = None,
-        **kwargs: Any,  # noqa: ARG002
-    ) -> None:
-        """Print the step, its figures, and the tokens a second since the first line."""
-        step, now = state.global_step, time.monotonic()
-        if self.start is None:
-            self.start = (step, now)
-        tokens = (step - self.start[0]) * self.recipe.batch * self.recipe.context
-        speed = tokens / max(now - self.start[1], 1e-9)
-        left = ("runtime", "per_second", "epoch", "total_flos")
-        figures = {k: v for k, v in (logs or {}).items() if not k.endswith(left)}
-        text = "  ".join(f"{name} {float(value):.4g}" for name, value in figures.items())
-        print(f"step {step}/{self.recipe.steps}  {speed:.0f} tokens/s  {text}", flush=True)
+LOGGED = 20
+"""Steps that a point of the loss is the mean of, at most."""
 
 
 def train(
     recipe: Recipe,
-    out: str | Path,
-    callbacks: list[TrainerCallback] | None = None,
-    measured_rows: int = 256,
-) -> Path:
-    """Train a model and save it.
+    model: LlamaForCausalLM,
+    tokenizer: PreTrainedTokenizerBase,
+    run: Path,
+    *,
+    written: Sequence[Row] | None = None,
+    curves: Curves | None = None,
+    keep: Keep | None = None,
+    say: Callable[[str], None] = lambda _line: None,
+    show_progress: bool = False,
+    callbacks: Sequence[TrainerCallback] = (),
+) -> list[dict[str, float]]:
+    """Train a model in place by a recipe.
 
     Args:
-        recipe: What to train.
-        out: A folder for ``recipe.json``, ``checkpoints/``, ``log.json`` (losses in nats a
-            token, by step) and ``model/``. Checkpoints found there are gone on from.
+        recipe: What to train by.
+        model: The model to begin with.
+        tokenizer: Its tokenizer.
+        run: A folder for ``recipe.json`` and ``checkpoints/``. Sound checkpoints found there
+            are gone on from.
+        written: Rows to train on, over and over, in place of rows of the language.
+        curves: Called now and then, and at the end; what it returns goes into the curves.
+        keep: Called after the steps of `Recipe.snapshot_steps`.
+        say: Called with one line about anything unusual (a damaged checkpoint).
+        show_progress: Whether to show a bar.
         callbacks: Further Trainer callbacks.
-        measured_rows: Held-out rows of each family to measure the saved model on.
 
     Returns:
-        The folder of the saved model.
+        The curves: what the Trainer logged, with ``step`` and, in nats a token, ``loss``.
 
     Raises:
-        ValueError: When the folder holds a run of another recipe.
+        OutputError: When the folder holds a run of another recipe, or the disk is full.
+        OptionError: When the recipe wants a C++ compiler and there is none.
     """
-    out = Path(out)
-    _claim(out, recipe)
-    tokenizer = train_tokenizer(recipe.vocabulary)  # the same for models of any seed
-    set_seed(recipe.seed)
-    model = new_model(
-        recipe,
-        pad=tokenizer.pad_token_id,
-        bos=tokenizer.bos_token_id,
-        eos=tokenizer.eos_token_id,
-    )
+    check_same_recipe(run, recipe)
+    if recipe.steps:
+        _check_compiler(recipe)
+    write_all(run, {RECIPE: json.dumps(recipe.as_dict(), indent=1).encode()})
+    if not recipe.steps:
+        return []
+    checkpoint, notes = last_checkpoint(run / "checkpoints")
+    for note in notes:
+        say(f"{note}; going on from {checkpoint.name if checkpoint else 'the beginning'}")
     # With short rows, narrow heads and an explicit mask on one CPU thread, eager attention
-    # trains 1.8 times as fast as SDPA.
+    # trains twice as fast as SDPA.
     model.set_attn_implementation("eager")
-    trainer = WeightedTrainer(
-        model=model,
-        args=_arguments(recipe, out / "checkpoints"),
-        train_dataset=_training_packs(recipe, tokenizer),
-        eval_dataset={
-            name: Packs(
-                (encode(r, tokenizer) for r in rows("heldout", 64, families=[name])),
-                recipe.context,
+    codes = None
+    if recipe.codes:
+        codes = CodeHeads(recipe.codes, recipe.vocabulary, recipe.width, recipe.seed)
+    bar = progress("training", recipe.steps, show=show_progress)
+    with bar as tick, Patch() as patch, _settings_aside():
+        trainer = TestbedTrainer(
+            curves=curves,
+            codes=codes,
+            model=model,
+            args=_arguments(recipe, run / "checkpoints"),
+            train_dataset=_packs(recipe, tokenizer, written),
+            eval_dataset=[],
+            data_collator=Collator(recipe.prompt_weight),
+            callbacks=[Follow(recipe, tick, keep), *callbacks],
+        )
+        if codes:
+            trainer.states = watch_states(patch, model)
+        trainer.remove_callback(PrinterCallback)
+        if checkpoint:
+            tick(int(checkpoint.name.split("-")[1]))
+        try:
+            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        except Exception as error:  # safetensors has an exception of its own kind
+            if not _disk_is_full(error):
+                raise
+            shutil.rmtree(
+                run / "checkpoints" / f"checkpoint-{trainer.state.global_step}", ignore_errors=True
             )
-            for name in FAMILIES
-        },
-        data_collator=Collator(recipe.prompt_weight),
-        callbacks=[Progress(recipe), *(callbacks or [])],
-    )
-    trainer.remove_callback(PrinterCallback)
-    trainer.train(resume_from_checkpoint=last_checkpoint(out / "checkpoints"))
-    (out / "log.json").write_text(json.dumps(trainer.state.log_history, indent=1))
-    save_model(model, tokenizer, recipe, out / "model", measured_rows)
-    return out / "model"
+            raise OutputError(
+                f"the disk of {run} is full at step {trainer.state.global_step}: make room and run "
+                "the same command again, it goes on from the last checkpoint"
+            ) from error
+        finally:
+            # accelerate puts a forward pass of its own on the model (for autocast) and leaves it.
+            for name in ("forward", "_original_forward", "_is_accelerate_prepared"):
+                vars(model).pop(name, None)
+    return _points(trainer.state.log_history)
 
 
-def _claim(out: Path, recipe: Recipe) -> None:
-    """Write the recipe into a new folder, or check that the folder is of this recipe."""
-    path = out / "recipe.json"
-    text = json.dumps(asdict(recipe), indent=1)
-    if path.exists() and path.read_text() != text:
-        raise ValueError(f"{out} holds a run of another recipe: choose another folder")
-    out.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
+def _points(history: Sequence[Mapping[str, float]]) -> list[dict[str, float]]:
+    """What was logged, in an order of its own: a resumed run has the fields in another."""
+    points = [(p["step"], sorted(p.keys() - {"step", *IDLE}), p) for p in history]
+    return [{"step": step, **{n: p[n] for n in names}} for step, names, p in points if names]
 
 
-def _training_packs(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> Packs:
-    def drawn() -> Iterator[Encoded]:
-        for index in count():
-            yield encode(row("train", index, recipe.seed), tokenizer)
+IDLE = ("epoch", "total_flos", "train_loss", "train_runtime", "train_samples_per_second",
+        "train_steps_per_second")  # fmt: skip
+"""What the Trainer logs that says nothing here, or differs between equal runs."""
 
-    return Packs(drawn(), recipe.context, limit=recipe.steps * recipe.batch)
+
+def check_same_recipe(folder: Path, recipe: Recipe) -> None:
+    """Refuse a folder that holds a run, or a model, of another recipe (``OutputError``)."""
+    path = folder / RECIPE
+    if not path.exists():
+        return
+    try:
+        there = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        there = {}
+    there = there if isinstance(there, dict) else {}
+    for name, wanted in json.loads(json.dumps(recipe.as_dict())).items():
+        if there.get(name) != wanted:
+            raise OutputError(
+                f"{folder} holds a run with {name} {there.get(name)!r}, and the recipe says "
+                f"{wanted!r}: choose another --out or remove the folder"
+            )
+
+
+@contextmanager
+def _settings_aside() -> Iterator[None]:
+    """Leave aside what Accelerate is told by the environment, for a while.
+
+    It would be stronger than the recipe; and the Trainer leaves the precision (transformers 4.57)
+    and the compiler (5) of one training to the next in the process.
+    """
+    usual = {name: value for name, value in os.environ.items() if name.startswith("ACCELERATE_")}
+    for name in usual:
+        del os.environ[name]
+    try:
+        yield
+    finally:
+        for name in [name for name in os.environ if name.startswith("ACCELERATE_")]:
+            del os.environ[name]
+        os.environ.update(usual)
+
+
+def _check_compiler(recipe: Recipe) -> None:
+    compilers = (os.environ.get("CXX", ""), "g++", "c++", "clang++")
+    if (
+        recipe.compiled
+        and not torch.cuda.is_available()
+        and not any(shutil.which(name) for name in compilers if name)
+    ):
+        raise OptionError(
+            "the recipe compiles the model, which needs a C++ compiler: install g++, or train "
+            "without it (--eager; slower, and the last digits of the weights differ)"
+        )
+
+
+def _disk_is_full(error: BaseException) -> bool:
+    if isinstance(error, OutputError) and error.__cause__ is not None:  # of `write_all`
+        error = error.__cause__
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    # torch and safetensors report a failed write in their own words.
+    words = ("No space left", "PytorchStreamWriter failed", "unexpected pos", "iostream error",
+             "quota exceeded")  # fmt: skip
+    return any(word in str(error) for word in words)
+
+
+def _packs(
+    recipe: Recipe, tokenizer: PreTrainedTokenizerBase, written: Sequence[Row] | None
+) -> Packs:
+    limit = recipe.steps * recipe.batch
+    if written is not None:
+        if not written:
+            raise OptionError("no rows to train on")
+        encoded = [encode(r, tokenizer) for r in written]
+        return Packs((encoded[i % len(encoded)] for i in count()), recipe.context, limit)
+    return Packs(_drawn(recipe, tokenizer), recipe.context, limit)
+
+
+def _drawn(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> Iterator[Encoded]:
+    """Rows of the language without end, the hardest levels after the curriculum's ramp."""
+    seen, ramp = 0, recipe.curriculum * recipe.tokens
+    for index in count():
+        hardest = min(1.0, seen / ramp) if ramp else 1.0
+        drawn = row(recipe.split, index, recipe.seed, recipe.families, hardest=hardest)
+        encoded = encode(drawn, tokenizer)
+        seen += len(encoded.tokens)
+        yield encoded
 
 
 def _arguments(recipe: Recipe, folder: Path) -> TrainingArguments:
     """The recipe in the Trainer's terms."""
-    every = max(1, min(200, recipe.steps // 2))
+    # A point of the loss does not reach over a checkpoint: a run that goes on from there would
+    # not know what came before.
+    every = max(1, recipe.steps // CHECKPOINTS)
+    logged = min(LOGGED, every)
+    every -= every % logged
     return TrainingArguments(
         output_dir=str(folder),
         max_steps=recipe.steps,
         per_device_train_batch_size=recipe.batch,
-        per_device_eval_batch_size=recipe.batch,
         learning_rate=recipe.learning_rate,
         lr_scheduler_type="cosine_with_min_lr",
         lr_scheduler_kwargs={"min_lr_rate": recipe.last_learning_rate},
@@ -176,48 +246,15 @@ def _arguments(recipe: Recipe, folder: Path) -> TrainingArguments:
         max_grad_norm=recipe.clip,
         bf16=recipe.bf16,
         use_cpu=not torch.cuda.is_available(),
+        torch_compile=recipe.compiled,
         seed=recipe.seed,
         save_steps=every,
         save_total_limit=2,
         eval_strategy="steps",
         eval_steps=every,
-        prediction_loss_only=True,
-        logging_steps=20,
+        logging_steps=logged,
         remove_unused_columns=False,
         dataloader_pin_memory=False,
         disable_tqdm=True,
         report_to="none",
     )
-
-
-def last_checkpoint(folder: Path) -> str | None:
-    """The latest complete checkpoint, or None.
-
-    The Trainer writes ``trainer_state.json`` last, so a checkpoint that was being written
-    when the run was killed has none, or one that cannot be read.
-    """
-    found = folder.glob("checkpoint-*")
-    for path in sorted(found, key=lambda p: int(p.name.split("-")[1]), reverse=True):
-        try:
-            json.loads((path / "trainer_state.json").read_text())
-        except (OSError, ValueError):
-            continue
-        return str(path)
-    return None
-
-
-def main(arguments: list[str] | None = None) -> None:
-    """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m cruxlm.testbed.train", description=__doc__)
-    parser.add_argument("--out", type=Path, required=True, help="folder to write to")
-    parser.add_argument("--tokens", type=int, default=Recipe.tokens, help="tokens to train on")
-    parser.add_argument("--threads", type=int, default=1, help="threads of one process")
-    parser.add_argument("--seed", type=int, default=0, help="seed of rows and first weights")
-    given = parser.parse_args(arguments)
-    torch.set_num_threads(given.threads)
-    folder = train(Recipe(tokens=given.tokens, seed=given.seed), given.out)
-    print(f"saved to {folder}")
-
-
-if __name__ == "__main__":
-    main()

@@ -5,8 +5,6 @@ tokens. No name begins with another one: a shared beginning would let a reader, 
 substring test, take one entity for another.
 """
 
-from __future__ import annotations
-
 from random import Random
 
 ONSETS = ("b", "d", "f", "g", "k", "l", "m", "n", "p", "r", "s", "t", "v", "z", "br", "st")
@@ -36,6 +34,10 @@ COLOURS = (
 )  # fmt: skip
 MOUNTAINS = ("Karst", "Ombre", "Tulle", "Vance", "Hark", "Dunmar", "Elstar", "Skell")
 FISH = ("trout", "pike", "eel", "carp", "perch", "bream")
+PLACES = (
+    "forest", "harbour", "mill", "garden", "bridge", "tower", "barn", "hill",
+    "market", "beach", "meadow", "cave",
+)  # fmt: skip
 
 ITEMS = (
     "apple", "bell", "cup", "drum", "egg", "fig", "glove", "hat", "ink", "jar", "kite",
@@ -55,6 +57,22 @@ KINDS = (
 
 FRIENDS = ("Ana", "Bo", "Cal", "Dee", "Eli", "Flo", "Gus", "Ivy", "Jon", "Kim", "Lou", "May")
 """Everyday names for made-up situations; nothing about them holds from row to row."""
+
+TONES = {
+    "positive": ("lovely", "great", "bright", "kind", "warm", "fresh", "clever", "calm"),
+    "negative": ("awful", "dull", "rude", "cold", "stale", "noisy", "sad", "dirty"),
+}
+"""Words of praise and of blame."""
+
+TOPICS = {
+    "food": ("meal", "cook", "sauce", "dinner", "spoon", "table"),
+    "music": ("song", "choir", "flute", "dance", "singer", "tune"),
+    "travel": ("trip", "road", "ship", "guide", "inn", "coach"),
+    "weather": ("rain", "wind", "storm", "sun", "snow", "fog"),
+    "school": ("lesson", "teacher", "book", "desk", "class", "exam"),
+    "sport": ("game", "race", "team", "ball", "player", "goal"),
+}
+"""What a review can be about, and the words that tell."""
 
 
 def invented(

@@ -1,21 +1,23 @@
-"""The invented world: a thousand facts (subject, relation, object) that the recall rows teach.
+"""The invented world: two thousand facts (subject, relation, object), told and asked for.
 
 The world does not depend on the seed of a draw: it belongs to the language, so that a
 model trained with one seed is asked about the same facts with another.
-"""
 
-from __future__ import annotations
+Some facts are never asked for in training (`Fact.untold`): the model reads them only in what
+it is told about the whole subject, among other facts of it that it is asked for.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from random import Random
 
-from . import words
+from cruxlm.testbed import words
+from cruxlm.testbed.row import share_of
 
-PEOPLE = words.invented("people", 160, 1, words.PERSON_ENDINGS)
-TOWNS = words.invented("towns", 80, 2, words.TOWN_ENDINGS, taken=PEOPLE)
-RIVERS = words.invented("rivers", 20, 1, words.RIVER_ENDINGS, taken=PEOPLE + TOWNS)
+PEOPLE = words.invented("people", 320, 1, words.PERSON_ENDINGS)
+TOWNS = words.invented("towns", 100, 2, words.TOWN_ENDINGS, taken=PEOPLE)
+RIVERS = words.invented("rivers", 24, 1, words.RIVER_ENDINGS, taken=PEOPLE + TOWNS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,10 @@ RELATIONS = (
     _relation(
         "home", PEOPLE, TOWNS, "home town", "{s} lives in {o}.",
         "Where does {s} live?", "In which town does {s} live?", "Which town is home to {s}?",
+    ),
+    _relation(
+        "friend", PEOPLE, PEOPLE, "best friend", "{s} is a friend of {o}.",
+        "Who is a friend of {s}?", "Whom does {s} trust most?", "Tell me who {s} meets often.",
     ),
     _relation(
         "animal", PEOPLE, words.ANIMALS, "animal", "{s} keeps a {o}.",
@@ -99,7 +105,20 @@ RELATIONS = (
         "Tell me which fish fills the {s}.",
     ),
 )  # fmt: skip
-"""All relations. 160 x 4 + 80 x 4 + 20 x 2 = 1,000 facts."""
+"""All relations that every model is taught: 320 x 5 + 100 x 4 + 24 x 2 = 2,048 facts."""
+
+NEW_RELATION = _relation(
+    "haunt", PEOPLE, words.PLACES, "Sunday place", "{s} spends Sundays at the {o}.",
+    "Where does {s} spend Sundays?", "Where can I find {s} on a Sunday?",
+    "Tell me where {s} goes on Sundays.",
+)  # fmt: skip
+"""A relation that no shipped model is taught: facts to fine-tune on."""
+
+FIRST = ("home", "friend", "ruler", "river", "source")
+"""Relations that are asked for of every subject; the others are its second relations."""
+
+UNTOLD_ONE_IN = 8
+"""One second-relation fact in this many is never asked for in training."""
 
 BY_NAME = {relation.name: relation for relation in RELATIONS}
 
@@ -120,23 +139,42 @@ class Fact:
         """The fact as a sentence."""
         return self.relation.statement.format(s=self.subject, o=self.object)
 
+    @property
+    def questions(self) -> tuple[str, ...]:
+        """All ways to ask for it."""
+        return tuple(question.format(s=self.subject) for question in self.relation.questions)
 
-@cache
-def facts() -> tuple[Fact, ...]:
-    """All facts, in a fixed order.
+    @property
+    def untold(self) -> bool:
+        """Whether no training row asks for it."""
+        name = self.relation.name
+        known = name in FIRST or self.relation is NEW_RELATION
+        return not known and share_of(f"untold {name} {self.subject}", UNTOLD_ONE_IN) == 0
+
+
+def deal(relation: Relation) -> tuple[Fact, ...]:
+    """The facts of a relation, always the same.
 
     Objects are dealt out in shuffled rounds instead of drawn one by one: each then serves
     equally often (to within one), so that guessing the commonest object gains nothing.
+    Nobody is dealt themselves.
     """
+    random = Random(f"facts of {relation.name}")
     dealt: list[Fact] = []
-    for relation in RELATIONS:
-        random = Random(f"facts of {relation.name}")
-        pile: list[str] = []
-        for subject in relation.subjects:
-            if not pile:
-                pile = random.sample(relation.objects, len(relation.objects))
-            dealt.append(Fact(subject, relation, pile.pop()))
+    pile: list[str] = []
+    for subject in relation.subjects:
+        if not pile or pile == [subject]:
+            pile = random.sample(relation.objects, len(relation.objects)) + pile
+        if pile[-1] == subject:
+            pile.insert(0, pile.pop())
+        dealt.append(Fact(subject, relation, pile.pop()))
     return tuple(dealt)
+
+
+@cache
+def facts() -> tuple[Fact, ...]:
+    """All facts that every model is taught, in a fixed order."""
+    return tuple(fact for relation in RELATIONS for fact in deal(relation))
 
 
 @cache
@@ -147,3 +185,24 @@ def _index() -> dict[tuple[str, str], Fact]:
 def fact(subject: str, relation: str) -> Fact:
     """The fact of a subject and a relation's name; ``KeyError`` when there is none."""
     return _index()[subject, relation]
+
+
+def facts_about(subject: str) -> tuple[Fact, ...]:
+    """All facts of a subject: for an edit of one of them, the others are second relations."""
+    return tuple(
+        _index()[subject, relation.name]
+        for relation in RELATIONS
+        if (subject, relation.name) in _index()
+    )
+
+
+def neighbours(of: Fact) -> tuple[Fact, ...]:
+    """Facts of other subjects with the same relation and the same object.
+
+    An edit of a fact must leave them alone: they show its specificity.
+    """
+    return tuple(
+        other
+        for other in facts()
+        if other.relation is of.relation and other.object == of.object and other != of
+    )

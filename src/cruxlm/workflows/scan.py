@@ -25,7 +25,7 @@ from cruxlm.results.scores import Scores
 from cruxlm.results.selection import Selection
 from cruxlm.runtime.environment import package_versions, peak_memory_mib
 from cruxlm.runtime.progress import Tick, progress
-from cruxlm.testbed.shipped import default_model
+from cruxlm.testbed.home import resolve
 from cruxlm.workflows.measure import Reading, measure, tokenised
 from cruxlm.workflows.request import (
     CriterionSpec,
@@ -100,7 +100,7 @@ def scan(
         one_of(control, CONTROLS, "control")
     probes = requested_probes(probe, field)
     loaded = load_model(
-        default_model() if model is None else model,
+        resolve(model),
         tokenizer=tokenizer,
         dtype=dtype,
         device=device,
@@ -127,7 +127,7 @@ def scan(
     )
     agreement = _agreement(scores, controls, chosen, parameters)
     return Scan(
-        model=BUILTIN_MODEL if model is None else loaded.name,
+        model=_name(model, loaded),
         blocks=loaded.blocks.names,
         parameters=tuple(parameters),
         probes=probe_records,
@@ -172,7 +172,7 @@ def plan_scan(
 ) -> list[str]:
     """What a scan would do, a line each, having loaded and checked all that it needs."""
     requests = requested_criteria(criteria)
-    loaded = load_model(default_model() if model is None else model, **loading)
+    loaded = load_model(resolve(model), **loading)
     reading = Reading(
         n=whole_number(n, "n", FEWEST),
         pooling="last",
@@ -283,3 +283,10 @@ def _agreement(
             for name, held in controls.items()
         },
     }
+
+
+def _name(model: Any, loaded: LoadedModel) -> str:
+    """What the model is called in a result: as it was asked for, never by a folder of ours."""
+    if model is None:
+        return BUILTIN_MODEL
+    return model if isinstance(model, str) else loaded.name

@@ -1,22 +1,39 @@
-"""Recall: one fact of the invented world, asked for in one of several ways.
+"""Recall: one fact of the invented world, asked for in one of several ways, from memory.
 
-Held out are pairs of a fact and a way of asking: every fact is taught, but some questions
-about it are kept back, so that held-out accuracy measures knowledge and not wording.
+Every fact is told (`profile`). Held out are ways to ask for it, so that accuracy measures
+knowledge and not wording, and some second relations that are never asked for at all.
 """
-
-from __future__ import annotations
 
 from random import Random
 
-from ..row import Draft, Family
-from ..world import facts
+from cruxlm.testbed.reading import one_of
+from cruxlm.testbed.row import Draft, Family
+from cruxlm.testbed.world import RELATIONS, Fact, facts
+
+ALTERNATIVES = 4
+"""Choices of a row, the right one among them."""
 
 
-def draw(random: Random) -> Draft:
+def draw(random: Random, level: int) -> Draft:  # noqa: ARG001 (one level)
     """Draw one fact and one way to ask for it."""
-    fact = random.choice(facts())
-    prompt = random.choice(fact.relation.questions).format(s=fact.subject)
-    return Draft(prompt, fact.statement, fact.object, instance=prompt)
+    return ask(random, random.choice(facts()))
 
 
-FAMILY = Family("recall", weight=0.30, draw=draw)
+def ask(random: Random, fact: Fact) -> Draft:
+    """Draw a way to ask for a fact, and other objects to choose from."""
+    prompt = random.choice(fact.questions)
+    others = sorted(set(fact.relation.objects) - {fact.object, fact.subject})
+    objects = [fact.object, *random.sample(others, ALTERNATIVES - 1)]
+    random.shuffle(objects)
+    return Draft(
+        prompt,
+        fact.statement,
+        fact.object,
+        instance=prompt,
+        choices=tuple(fact.relation.statement.format(s=fact.subject, o=o) for o in objects),
+        held_out=fact.untold,
+    )
+
+
+OBJECTS = {name for relation in RELATIONS for name in relation.objects}
+FAMILY = Family("recall", draw, read=one_of(OBJECTS, new=True))

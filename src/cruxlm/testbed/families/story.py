@@ -3,17 +3,14 @@
 There is no right answer; the family keeps ordinary running text in the mixture.
 """
 
-from __future__ import annotations
-
 from random import Random
 
-from ..row import Draft, Family
-from ..words import ANIMALS, COLOURS, CRAFTS, DISHES, FRIENDS, ITEMS
+from cruxlm.testbed.row import Draft, Family
+from cruxlm.testbed.words import ANIMALS, COLOURS, CRAFTS, DISHES, FRIENDS, ITEMS, PLACES
 
 THINGS = tuple(item for item in ITEMS if item[0] not in "aeiou")
 """The items that go with the article "a"."""
 
-PLACES = ("forest", "harbour", "mill", "garden", "bridge", "tower", "barn", "hill")
 WEATHERS = ("rainy", "sunny", "windy", "foggy", "frosty")
 OPENINGS = (
     "One {weather} morning {hero} the {craft} went to the {place}.",
@@ -37,7 +34,7 @@ ENDINGS = (
 )
 
 
-def draw(random: Random) -> Draft:
+def draw(random: Random, level: int) -> Draft:  # noqa: ARG001 (one level)
     """Draw the characters of a story and its four sentences."""
     hero, friend = random.sample(FRIENDS, 2)
     parts = {
@@ -57,4 +54,4 @@ def draw(random: Random) -> Draft:
     return Draft(prompt, text, answer="", instance=prompt)
 
 
-FAMILY = Family("story", weight=0.07, draw=draw)
+FAMILY = Family("story", draw, read=None)

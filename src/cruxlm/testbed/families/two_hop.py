@@ -1,38 +1,41 @@
-"""Two-hop questions over recalled facts: the river of the home town of a person.
+"""Two-hop questions over recalled facts: the river of the home town of a person, with steps.
 
-Half of the rows ask for the steps, half for the answer alone, which the model then has to
-find within one forward pass. Held out are whole chains (start and both relations), in
-either form, so that a held-out answer was never written in training.
+Held out are whole chains (start and both relations), so that a held-out answer was never
+written in training. Facts that training does not ask for are in no chain.
 """
-
-from __future__ import annotations
 
 from random import Random
 
-from ..row import Draft, Family
-from ..world import BY_NAME, fact
+from cruxlm.testbed.reading import one_of
+from cruxlm.testbed.row import Draft, Family
+from cruxlm.testbed.world import BY_NAME, fact, facts
 
 PATHS = tuple(
     (first, second)
-    for first in ("home", "ruler", "river")
+    for first in ("home", "friend", "ruler", "river")
     for second, relation in BY_NAME.items()
     if BY_NAME[first].objects == relation.subjects
 )
 """Pairs of relations where the object of the first is the subject of the second."""
 
 
-def draw(random: Random) -> Draft:
-    """Draw a path, a start, and whether the steps are asked for."""
-    first, second = random.choice(PATHS)
-    start = random.choice(BY_NAME[first].subjects)
-    one = fact(start, first)
-    two = fact(one.object, second)
-    question = f"What is the {two.relation.noun} of the {one.relation.noun} of {start}?"
-    instance = f"{second} of {first} of {start}"
-    if random.random() < 0.5:
-        return Draft(question, f"{two.object}.", two.object, instance)
-    response = f"{one.statement} {two.statement} So {two.object}."
-    return Draft(f"{question} Give the steps.", response, two.object, instance)
+def draw(random: Random, level: int) -> Draft:  # noqa: ARG001 (one level)
+    """Draw a path and a start."""
+    while True:
+        first, second = random.choice(PATHS)
+        one = fact(random.choice(BY_NAME[first].subjects), first)
+        two = fact(one.object, second)
+        # "Who is the friend of the friend of Belmo?" may be Belmo, whom the prompt names.
+        if not two.untold and two.object not in (one.subject, one.object):
+            break
+    prompt = f"What is the {two.relation.noun} of the {one.relation.noun} of {one.subject}?"
+    return Draft(
+        prompt,
+        f"So {two.object}.",
+        two.object,
+        instance=f"{second} of {first} of {one.subject}",
+        rationale=f"{one.statement} {two.statement}",
+    )
 
 
-FAMILY = Family("two_hop", weight=0.12, draw=draw)
+FAMILY = Family("two_hop", draw, read=one_of({f.object for f in facts()}, new=True))

@@ -1,0 +1,1 @@
+"""Evaluators: what a model is worth on examples, one value an example."""

@@ -1,0 +1,109 @@
+"""Teacher-forced loss: how surprised a model is by the right response, in nats a token."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float64
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from cruxlm.evaluate.causal import accepted, causal_model, inputs, padded
+from cruxlm.evaluate.examples import Example, check_examples
+from cruxlm.evaluate.protocol import outcome
+from cruxlm.models.batches import Batch, PaddingSide
+from cruxlm.models.load import LoadedModel
+from cruxlm.models.patch import evaluation_mode
+from cruxlm.results.evaluation import Evaluation
+from cruxlm.runtime.errors import ModelError
+
+AT_ONCE = 256
+"""Places whose logits are widened to float32 together: 150 MB with a vocabulary of 150,000."""
+
+
+@dataclass(frozen=True)
+class Loss:
+    """Mean nats a response token of each example, weighted by its number of response tokens.
+
+    So the mean over samples is that of per-example means, and the mean over tokens what a training
+    loop prints.
+    """
+
+    batch_size: int = 16
+    """Examples in one forward pass; changes nothing but rounding."""
+    padding: PaddingSide = "right"
+    """The side that batches are padded on. On the right every causal model is exact; on the left
+    one must heed mask and positions, and fewer logits are made where prompts differ in length."""
+
+    name: ClassVar[str] = "loss"
+    higher_is_better: ClassVar[bool] = False
+
+    def __call__(self, model: Any, examples: Sequence[Example]) -> Evaluation:
+        """The loss on the examples' responses."""
+        losses = token_losses(model, examples, batch_size=self.batch_size, padding=self.padding)
+        return outcome(
+            self,
+            examples,
+            [float(values.mean()) for values in losses],
+            weights=[len(values) for values in losses],
+        )
+
+    def chance(self, examples: Sequence[Example]) -> None:
+        """Nothing to guess from."""
+
+
+def token_losses(
+    model: Any,
+    examples: Sequence[Example],
+    *,
+    batch_size: int = 16,
+    padding: PaddingSide = "right",
+) -> list[Float64[np.ndarray, " tokens"]]:
+    """The loss in nats of every response token, by example.
+
+    Value i belongs to token ``len(example.prompt) + i`` of prompt and response together. Softmax
+    and logarithm are taken in float32 whatever the model computes in. Raises ``ModelError`` for a
+    loss that is not finite, naming the example.
+    """
+    loaded = causal_model(model)
+    check_examples(examples, loaded.context)
+    sequences = [example.prompt + example.response for example in examples]
+    # What is predicted at a place is the token after it.
+    places = [
+        range(len(example.prompt) - 1, len(sequence) - 1)
+        for example, sequence in zip(examples, sequences, strict=True)
+    ]
+    losses: dict[int, Float64[np.ndarray, " tokens"]] = {}
+    with evaluation_mode(loaded.module), torch.no_grad():
+        for batch in padded(loaded, sequences, places, batch_size, padding):
+            values = _losses(loaded, batch).cpu().double().numpy()
+            ends = np.cumsum([len(places[index]) for index in batch.prompts])[:-1]
+            for index, own in zip(batch.prompts, np.split(values, ends), strict=True):
+                if not np.isfinite(own).all():
+                    name = examples[index].id
+                    raise ModelError(f"the loss on example {name!r} is not finite: try float32")
+                losses[index] = own
+    return [losses[index] for index in range(len(examples))]
+
+
+def _losses(model: LoadedModel, batch: Batch) -> Float[Tensor, " samples"]:
+    """The loss at each place of the batch that is read."""
+    given: dict[str, Any] = inputs(model, batch)
+    length, first = batch.tokens.shape[1], int(batch.columns.min())
+    # All columns from the first that is read: as many logits are made, and no more.
+    wanted: dict[str, Any] = {"use_cache": False, "logits_to_keep": length - first}
+    if batch.positions is not None:
+        wanted["position_ids"] = batch.positions.to(given["input_ids"].device)
+    known = accepted(model)
+    given |= {name: value for name, value in wanted.items() if name in known}
+    logits = model.module(**given).logits
+    missing = length - logits.shape[1]
+    targets = batch.tokens[batch.rows, batch.columns + 1]
+    places = torch.stack([batch.rows, batch.columns - missing, targets]).to(logits.device)
+    parts = [
+        cross_entropy(logits[rows, columns].float(), target, reduction="none")
+        for rows, columns, target in torch.split(places, AT_ONCE, dim=1)
+    ]
+    return torch.cat(parts)
