@@ -374,6 +374,7 @@ def test_a_model_of_another_recipe_is_not_overwritten(make):
             safetensors.SafetensorError("I/O error: No space left"),
             ": I/O error: No space left; run",
         ),
+        (Exception("No space left on device (os error 28)"), ": No space left on device (os error"),
     ],
 )
 def test_a_full_disk_at_the_end(make, home, monkeypatch, error, said):
@@ -387,6 +388,15 @@ def test_a_full_disk_at_the_end(make, home, monkeypatch, error, said):
     assert "goes on from the last checkpoint" in str(refused.value)
     assert trained_models() == {}
     assert contents(make()) == whole
+
+
+def test_another_error_at_the_end_is_a_bug(make, monkeypatch):
+    def broken(*_args):
+        raise ValueError("what?")
+
+    monkeypatch.setattr(testbed, "save_model", broken)
+    with pytest.raises(ValueError, match=r"what\?"):
+        make()
 
 
 def test_a_folder_that_cannot_be_written_is_refused_before_the_work(make, home, monkeypatch):

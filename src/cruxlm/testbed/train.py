@@ -114,8 +114,8 @@ def train(
             tick(int(checkpoint.name.split("-")[1]))
         try:
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-        except Exception as error:  # safetensors has an exception of its own kind
-            if not _disk_is_full(error):
+        except Exception as error:  # safetensors has one of its own kind
+            if not disk_is_full(error):
                 raise
             shutil.rmtree(
                 run / "checkpoints" / f"checkpoint-{trainer.state.global_step}", ignore_errors=True
@@ -191,7 +191,8 @@ def _check_compiler(recipe: Recipe) -> None:
         )
 
 
-def _disk_is_full(error: BaseException) -> bool:
+def disk_is_full(error: BaseException) -> bool:
+    """Whether an error says that a disk is full, in the words of whichever library wrote."""
     if isinstance(error, OutputError) and error.__cause__ is not None:  # of `write_all`
         error = error.__cause__
     if isinstance(error, OSError) and error.errno is not None:

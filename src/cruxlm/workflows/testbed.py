@@ -7,7 +7,6 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from safetensors import SafetensorError
 from transformers import LlamaForCausalLM, PreTrainedTokenizerBase
 
 from cruxlm.evaluate.decoding import sample
@@ -24,7 +23,7 @@ from cruxlm.testbed.packing import encode
 from cruxlm.testbed.recipe import Recipe, Samples, load_recipe
 from cruxlm.testbed.row import Row
 from cruxlm.testbed.tokenizer import train_tokenizer
-from cruxlm.testbed.train import RECIPE, check_same_recipe, train
+from cruxlm.testbed.train import RECIPE, check_same_recipe, disk_is_full, train
 from cruxlm.workflows.testbed_figures import held_out, losses
 
 CURVE_ROWS = 32
@@ -163,7 +162,9 @@ def _save(
         texts["curves.json"] = curves_json(curves)
     try:
         save_model(model, tokenizer, folder, texts)
-    except (OSError, SafetensorError) as error:
+    except Exception as error:  # safetensors and tokenizers have some of their own kind
+        if not (isinstance(error, OSError) or disk_is_full(error)):
+            raise
         why = getattr(error, "strerror", None) or error
         raise OutputError(
             f"cannot save the model to {folder}: {why}; run the same command again, it goes on "
