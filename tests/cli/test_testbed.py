@@ -301,11 +301,11 @@ def test_train_saves_into_testbed(crux, recipe, tmp_path):
 
 
 def test_an_interrupted_training_is_gone_on_from(crux, recipe, tmp_path, capfd, monkeypatch):
-    from cruxlm.testbed import train as training
+    from cruxlm.testbed import loop
 
     whole = tmp_path / "whole"
     crux("train", recipe, "--n", 1, "--out", whole, error="measuring\n")
-    seal = training.seal
+    seal = loop.seal
 
     def interrupted(checkpoint):
         if checkpoint.name == "checkpoint-3":
@@ -313,7 +313,7 @@ def test_an_interrupted_training_is_gone_on_from(crux, recipe, tmp_path, capfd, 
         seal(checkpoint)
 
     with monkeypatch.context() as patch:
-        patch.setattr(training, "seal", interrupted)
+        patch.setattr(loop, "seal", interrupted)
         capfd.readouterr()
         assert run(["testbed", "train", str(recipe), "--n", "1", "--out", "part"]) == 130
         assert capfd.readouterr() == ("", "crux: interrupted\n")

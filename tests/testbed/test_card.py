@@ -151,12 +151,33 @@ def test_a_rounded_model_is_the_one_that_is_read_back(trained, folder, tokenizer
         # To rounding: the autocast of the training is gone.
         expected = read(tokens).logits
         torch.testing.assert_close(exact(tokens).logits, expected, atol=1e-6, rtol=1e-5)
-        under_autocast = trained(tokens).logits
+        unrounded = trained(tokens).logits
     assert exact.dtype == torch.float32
     assert not exact.training
-    assert (under_autocast - expected).abs().max() > 1e-4  # the control
+    assert (unrounded - expected).abs().max() > 1e-4  # the control
     for name, value in exact.state_dict().items():
         assert torch.equal(value, trained.state_dict()[name].to(torch.bfloat16).float())
+
+
+def test_a_model_in_training_is_rounded_as_well(tiny, tokenizer, tmp_path):
+    """There it runs under autocast, and its copy must not."""
+    tokens = torch.arange(5, 40)[None]
+    seen = []
+
+    def keep(current, step):
+        with torch.no_grad():
+            seen.append((rounded(current)(tokens).logits, current(input_ids=tokens).logits))
+        save_model(current, tokenizer, tmp_path / f"step-{step}", {})
+
+    recipe = replace(tiny, bf16=True, snapshots=2)
+    train(recipe, new_model(recipe, tokenizer), tokenizer, tmp_path / "run", keep=keep)
+    assert len(seen) == len(recipe.snapshot_steps) == 2
+    for step, (exact, under_autocast) in zip(recipe.snapshot_steps, seen, strict=True):
+        read = AutoModelForCausalLM.from_pretrained(tmp_path / f"step-{step}", dtype=torch.float32)
+        with torch.no_grad():
+            expected = read(tokens).logits
+        torch.testing.assert_close(exact, expected, atol=1e-6, rtol=1e-5)
+        assert (under_autocast - expected).abs().max() > 1e-4  # the control
 
 
 def test_rounding_leaves_the_model_as_it_was(trained):

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from transformers import TrainerCallback, TrainerState
 
 from cruxlm.runtime.errors import OptionError, OutputError
-from cruxlm.testbed import checkpoints
+from cruxlm.testbed import checkpoints, loop
 from cruxlm.testbed import train as training
 from cruxlm.testbed.checkpoints import last_checkpoint, seal
 from cruxlm.testbed.first_weights import new_model
@@ -146,6 +146,23 @@ def test_the_environment_and_earlier_trainings_do_not_matter(tiny, run, whole, m
     assert same(run()[0], whole[0])
     after = {name: value for name, value in os.environ.items() if "ACCELERATE" in name}
     assert before == after == {"ACCELERATE_MIXED_PRECISION": "bf16"}
+
+
+def test_no_autocast_is_left_on_the_model(tiny, tokenizer, tmp_path):
+    """Also when the training was cut short: what is measured next is the model itself."""
+    recipe = replace(tiny, bf16=True, tokens=3 * 2 * 192)
+    for error in ((), (At(2, stop()),)):
+        model = new_model(recipe, tokenizer)
+        try:
+            train(recipe, model, tokenizer, tmp_path / f"run-{len(error)}", callbacks=error)
+        except KeyboardInterrupt:
+            assert error
+        plain = new_model(recipe, tokenizer)
+        plain.load_state_dict(model.state_dict())
+        plain.set_attn_implementation("eager")
+        tokens = torch.arange(5, 40)[None]
+        with torch.no_grad():
+            assert torch.equal(model.eval()(tokens).logits, plain.eval()(tokens).logits)
 
 
 def test_a_curriculum_begins_with_easy_rows(tiny, tokenizer):
@@ -330,7 +347,7 @@ SAVES = {
     "weights": (transformers.modeling_utils, "safe_save_file"),
     "tensors": (torch, "save"),
     "state": (TrainerState, "save_to_json"),
-    "seal": (checkpoints, "seal"),
+    "seal": (loop, "seal"),
     "hash": (checkpoints, "_sha256"),
 }
 
@@ -339,8 +356,6 @@ SAVES = {
 @pytest.mark.parametrize("number", [1, 2])
 def test_ctrl_c_in_the_middle_of_a_save(run, whole, tmp_path, monkeypatch, what, number):
     where, name = SAVES[what]
-    if what == "seal":
-        where = training
     if number == 2:  # of torch.save and the hashes there are several a checkpoint
         number = {"tensors": 7, "hash": 14}.get(what, 2)
     with monkeypatch.context() as patch:

@@ -209,6 +209,17 @@ def test_a_start_that_is_not_here(make, home, start, said):
         assert not (home / "second").exists()
 
 
+@pytest.mark.parametrize("change", [{"blocks": 3}, {"width": 32}, {"heads": 4}, {"ffn": 64}])
+def test_a_start_of_another_shape_is_refused(make, home, change):
+    make("first", tokens=0)
+    (name, value) = next(iter(change.items()))
+    with pytest.raises(OptionError) as refused:
+        make("second", start="first", **change)
+    said = f"first has {name} {TINY[name]}, and the recipe that starts from it says {value}"
+    assert str(refused.value) == said
+    assert not (home / "second").exists()
+
+
 def test_a_model_of_another_kind_is_no_testbed_model(home):
     tiny_llama().save_pretrained(home / "bare")
     with pytest.raises(ModelError, match="bare is no testbed model"):

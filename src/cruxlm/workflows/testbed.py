@@ -12,7 +12,7 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerBase
 from cruxlm.evaluate.decoding import sample
 from cruxlm.evaluate.examples import examples_from_chats
 from cruxlm.models.load import load_model, quiet_transformers
-from cruxlm.runtime.errors import ModelError, OutputError
+from cruxlm.runtime.errors import ModelError, OptionError, OutputError
 from cruxlm.runtime.files import check_writable, write_all
 from cruxlm.testbed.card import as_json, curves_json, model_card, rounded, save_model
 from cruxlm.testbed.families import FAMILIES
@@ -28,6 +28,15 @@ from cruxlm.workflows.testbed_figures import held_out, losses
 
 CURVE_ROWS = 32
 """Held-out rows of each family at a point of the curves."""
+
+SHAPE = {
+    "blocks": "num_hidden_layers",
+    "width": "hidden_size",
+    "heads": "num_attention_heads",
+    "ffn": "intermediate_size",
+    "vocabulary": "vocab_size",
+}
+"""What a recipe and the model that it starts from must agree on, by its names and Llama's."""
 
 SAMPLED_TOGETHER = 128
 """Prompts that are answered in one batch; more is faster and changes nothing."""
@@ -135,7 +144,15 @@ def load(name: str) -> tuple[LlamaForCausalLM, PreTrainedTokenizerBase]:
 
 def _start(recipe: Recipe) -> tuple[LlamaForCausalLM, PreTrainedTokenizerBase]:
     if recipe.start:
-        return load(recipe.start)
+        model, tokenizer = load(recipe.start)
+        for name, field in SHAPE.items():
+            there, said = getattr(model.config, field), getattr(recipe, name)
+            if there != said:
+                raise OptionError(
+                    f"{recipe.start} has {name} {there}, and the recipe that starts from it says "
+                    f"{said}"
+                )
+        return model, tokenizer
     tokenizer = train_tokenizer(recipe.vocabulary)  # the same for models of any seed
     return new_model(recipe, tokenizer), tokenizer
 
