@@ -9,6 +9,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import safetensors
 import torch
@@ -179,6 +180,26 @@ def test_a_curriculum_begins_with_easy_rows(tiny, tokenizer):
     assert sum(first) / len(first) < 0.75 * sum(last) / len(last)
     flat = training._drawn(replace(recipe, curriculum=0.0), tokenizer)
     assert max(len(next(flat).tokens) for _ in range(tenth)) > 1.5 * max(first)
+
+
+def test_rows_are_read_in_their_order_and_once(tiny, tokenizer, run, monkeypatch):
+    """A curriculum is an order; and a training that goes on does so where it was."""
+    read = []
+    usual = loop.TestbedTrainer.compute_loss
+
+    def recorded(trainer, model, inputs, *args, **kwargs):
+        read.append(inputs["input_ids"].numpy().copy())
+        return usual(trainer, model, inputs, *args, **kwargs)
+
+    monkeypatch.setattr(loop.TestbedTrainer, "compute_loss", recorded)
+    run()
+    expected = training._packs(tiny, tokenizer, None).tokens.reshape(12, 2, 192)
+    assert np.array_equal(read, expected)
+    read.clear()
+    with pytest.raises(KeyboardInterrupt):
+        run("cut", callbacks=[At(8, stop())])
+    run("cut")
+    assert np.array_equal(read, [*expected[:8], *expected[6:]])
 
 
 def test_written_rows_are_trained_on_in_place_of_the_languages(tiny, run, whole):

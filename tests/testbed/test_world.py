@@ -17,6 +17,7 @@ from cruxlm.testbed.world import (
     RIVERS,
     TOWNS,
     UNTOLD_ONE_IN,
+    Relation,
     deal,
     fact,
     facts,
@@ -46,6 +47,15 @@ def test_every_object_serves_equally_often(relation):
     values = [counts[name] for name in relation.objects]
     assert max(values) - min(values) <= 1
     assert all(f.subject != f.object for f in deal(relation))
+
+
+def test_nobody_is_dealt_themselves():
+    names = tuple(f"N{i}" for i in range(20))
+    for number in range(60):
+        relation = Relation(f"relation {number}", names, names, "noun", "{s} {o}", ())
+        dealt = deal(relation)
+        assert [f.subject for f in dealt] == list(names)
+        assert all(f.subject != f.object for f in dealt)
 
 
 def test_the_deal_does_not_follow_the_order_of_names():
