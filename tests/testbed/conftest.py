@@ -1,5 +1,6 @@
 """A small tokenizer, a tiny recipe and rows of every family and split."""
 
+import gc
 import os
 import pickle
 import subprocess
@@ -11,10 +12,13 @@ import torch
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from cruxlm.models.load import quiet_transformers
+from cruxlm.testbed import train as training
 from cruxlm.testbed.first_weights import new_model
 from cruxlm.testbed.recipe import Recipe
 from cruxlm.testbed.tokenizer import train_tokenizer
+from cruxlm.testbed.train import train
 from testbed.oracle import Drawn
+from testbed.trainings import measure
 
 DRAW = """
 import pickle, sys
@@ -77,3 +81,40 @@ def model(tiny: Recipe, tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
         for parameter in model.parameters():
             parameter.mul_(3)
     return model
+
+
+# Trainings of the tiny recipe.
+
+
+@pytest.fixture(scope="module")
+def frozen():
+    """Half of a tiny training is the collection of garbage at its end."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
+@pytest.fixture
+def run(tiny, tokenizer, tmp_path, monkeypatch):
+    """Trains the tiny model in a folder; its parameters and curves. Checkpoints: 3, 6, 9, 12."""
+    monkeypatch.setattr(training, "CHECKPOINTS", 4)
+
+    def call(name="run", recipe=tiny, **options):
+        model = new_model(recipe, tokenizer)
+        curves = train(recipe, model, tokenizer, tmp_path / name, **options)
+        return {k: v.clone() for k, v in model.state_dict().items()}, curves
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def whole(tiny, tokenizer, tmp_path_factory):
+    """Parameters and curves of an uninterrupted training, and its folder."""
+    patch = pytest.MonkeyPatch()
+    patch.setattr(training, "CHECKPOINTS", 4)
+    model = new_model(tiny, tokenizer)
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    curves = train(tiny, model, tokenizer, folder, curves=measure)
+    patch.undo()
+    return model.state_dict(), curves, folder

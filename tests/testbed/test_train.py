@@ -1,7 +1,5 @@
-"""Training: what it learns and tells, what it refuses, and what survives when it is cut short."""
+"""Training: what it learns, what it tells of it, and what it refuses."""
 
-import errno
-import gc
 import json
 import math
 import os
@@ -11,99 +9,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import safetensors
 import torch
-import transformers.modeling_utils
-from safetensors.torch import load_file
-from transformers import TrainerCallback, TrainerState
 
 from cruxlm.runtime.errors import OptionError, OutputError
-from cruxlm.testbed import checkpoints, loop
+from cruxlm.testbed import loop
 from cruxlm.testbed import train as training
-from cruxlm.testbed.checkpoints import last_checkpoint, seal
+from cruxlm.testbed.checkpoints import last_checkpoint
 from cruxlm.testbed.first_weights import new_model
 from cruxlm.testbed.language import rows
 from cruxlm.testbed.recipe import Codes
 from cruxlm.testbed.train import check_same_recipe, train
+from testbed.trainings import At, measure, same, stop
 
-
-@pytest.fixture(scope="module", autouse=True)
-def _frozen():
-    """Half of a tiny training is the collection of garbage at its end."""
-    gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()
-
-
-@pytest.fixture(autouse=True)
-def _few_checkpoints(monkeypatch):
-    """After steps 3, 6, 9 and 12."""
-    monkeypatch.setattr(training, "CHECKPOINTS", 4)
-
-
-@pytest.fixture
-def run(tiny, tokenizer, tmp_path):
-    """Trains the tiny model in a folder; its parameters and curves."""
-
-    def call(name="run", recipe=tiny, **options):
-        model = new_model(recipe, tokenizer)
-        curves = train(recipe, model, tokenizer, tmp_path / name, **options)
-        return {k: v.clone() for k, v in model.state_dict().items()}, curves
-
-    return call
-
-
-@pytest.fixture(scope="module")
-def whole(tiny, tokenizer, tmp_path_factory):
-    """Parameters and curves of an uninterrupted training, and its folder."""
-    patch = pytest.MonkeyPatch()
-    patch.setattr(training, "CHECKPOINTS", 4)
-    model = new_model(tiny, tokenizer)
-    folder = tmp_path_factory.mktemp("whole") / "run"
-    curves = train(tiny, model, tokenizer, folder, curves=measure)
-    patch.undo()
-    return model.state_dict(), curves, folder
-
-
-def measure(model):
-    return {"weight": float(model.model.norm.weight.detach().double().sum())}
-
-
-def same(one, other):
-    return one.keys() == other.keys() and all(torch.equal(one[n], other[n]) for n in one)
-
-
-class At(TrainerCallback):
-    """Does something at the end of a step."""
-
-    def __init__(self, step, act):
-        self.step, self.act = step, act
-
-    def on_step_end(self, args, state, control, **kwargs):
-        if state.global_step == self.step:
-            self.act()
-
-
-def stop(kind=KeyboardInterrupt):
-    def act(*_args, **_kwargs):
-        raise kind
-
-    return act
-
-
-def at_call(monkeypatch, where, name, number, error):
-    """Have a function raise an error when it is called for the nth time."""
-    usual, calls = getattr(where, name), []
-
-    def counted(*args, **kwargs):
-        calls.append(args)
-        if len(calls) == number:
-            raise error
-        return usual(*args, **kwargs)
-
-    monkeypatch.setattr(where, name, counted)
-    return calls
+pytestmark = pytest.mark.usefixtures("frozen")
 
 
 # What it learns.
@@ -332,162 +250,3 @@ def test_without_a_compiler_a_compiled_recipe_is_refused(tiny, run, monkeypatch,
 def test_rows_that_do_not_fit_are_refused(tiny, run):
     with pytest.raises(OptionError, match="tokens does not fit a context of 16"):
         run(recipe=replace(tiny, context=16, tokens=12 * 2 * 16))
-
-
-# Cut short.
-
-
-def test_an_interrupted_training_goes_on_to_the_same_end(run, whole, tmp_path):
-    with pytest.raises(KeyboardInterrupt):
-        run(callbacks=[At(8, stop())], curves=measure)
-    assert last_checkpoint(tmp_path / "run/checkpoints")[0].name == "checkpoint-6"
-    began = []
-    go_on = At(7, lambda: began.append(7))
-    early = At(6, lambda: began.append(6))
-    state, curves = run(callbacks=[go_on, early], curves=measure)
-    assert began == [7]
-    assert same(state, whole[0])
-    assert curves == whole[1]
-    assert run(curves=measure)[1] == whole[1]  # once more, with nothing left to do
-
-
-def test_the_comparison_sees_a_lost_optimizer(run, whole, tmp_path):
-    """The negative control of every test here: going on with other moments ends elsewhere."""
-    with pytest.raises(KeyboardInterrupt):
-        run(callbacks=[At(8, stop())])
-    checkpoint = tmp_path / "run/checkpoints/checkpoint-6"
-    state = torch.load(checkpoint / "optimizer.pt", weights_only=True)
-    for moments in state["state"].values():
-        moments["exp_avg"].mul_(0.99)
-    torch.save(state, checkpoint / "optimizer.pt")
-    seal(checkpoint)
-    assert not same(run()[0], whole[0])
-
-
-SAVES = {
-    "weights": (transformers.modeling_utils, "safe_save_file"),
-    "tensors": (torch, "save"),
-    "state": (TrainerState, "save_to_json"),
-    "seal": (loop, "seal"),
-    "hash": (checkpoints, "_sha256"),
-}
-
-
-@pytest.mark.parametrize("what", SAVES)
-@pytest.mark.parametrize("number", [1, 2])
-def test_ctrl_c_in_the_middle_of_a_save(run, whole, tmp_path, monkeypatch, what, number):
-    where, name = SAVES[what]
-    if number == 2:  # of torch.save and the hashes there are several a checkpoint
-        number = {"tensors": 7, "hash": 14}.get(what, 2)
-    with monkeypatch.context() as patch:
-        at_call(patch, where, name, number, KeyboardInterrupt())
-        with pytest.raises(KeyboardInterrupt):
-            run()
-    unsealed = [
-        path
-        for path in (tmp_path / "run/checkpoints").iterdir()
-        if checkpoints.damage(path) == "it was not finished"
-    ]
-    assert len(unsealed) == 1
-    last, notes = last_checkpoint(tmp_path / "run/checkpoints")
-    assert (last.name if last else None) == (None if number == 1 else "checkpoint-3")
-    assert notes == []
-    assert same(run()[0], whole[0])
-
-
-NO_ROOM = OSError(errno.ENOSPC, "No space left on device")
-FULL = [
-    ("weights", 2, NO_ROOM),
-    ("weights", 2, safetensors.SafetensorError("I/O error: No space left on device (os error 28)")),
-    ("tensors", 7, NO_ROOM),
-    ("tensors", 7, OSError(errno.EDQUOT, "Disk quota exceeded")),
-    ("tensors", 7, RuntimeError("PytorchStreamWriter failed writing file data/3")),
-    ("tensors", 7, RuntimeError("[enforce fail] . unexpected pos 64 vs 0")),
-    ("tensors", 7, RuntimeError("basic_ios::clear: iostream error")),
-    ("state", 2, NO_ROOM),
-    ("fsync", 3, NO_ROOM),  # of the recipe, the first and the second seal
-]
-
-
-@pytest.mark.parametrize(("what", "number", "error"), FULL, ids=[f"{w}-{e}" for w, _, e in FULL])
-def test_a_full_disk(run, whole, tmp_path, monkeypatch, what, number, error):
-    where, name = SAVES.get(what, (os, "fsync"))
-    with monkeypatch.context() as patch:
-        at_call(patch, where, name, number, error)
-        with pytest.raises(OutputError) as refused:
-            run()
-    line = str(refused.value)
-    assert line.startswith(f"the disk of {tmp_path / 'run'} is full at step 6: make room")
-    assert line.isprintable()
-    # What could not be finished is taken away: it would be in the way.
-    assert [path.name for path in (tmp_path / "run/checkpoints").iterdir()] == ["checkpoint-3"]
-    assert last_checkpoint(tmp_path / "run/checkpoints")[0].name == "checkpoint-3"
-    assert same(run()[0], whole[0])
-
-
-@pytest.mark.parametrize(
-    "error", [RuntimeError("out of luck"), OSError(errno.EIO, "I/O error"), ValueError("No space")]
-)
-def test_another_error_is_not_called_a_full_disk(run, monkeypatch, error):
-    at_call(monkeypatch, torch, "save", 2, error)
-    with pytest.raises(type(error)) as raised:
-        run()
-    assert raised.value is error
-
-
-def flip(path):
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 1
-    path.write_bytes(bytes(data))
-
-
-def halve(path):
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-
-
-@pytest.mark.parametrize(
-    ("name", "change", "wrong"),
-    [
-        ("model.safetensors", flip, "has changed"),
-        ("optimizer.pt", halve, "has changed"),
-        ("optimizer.pt", flip, "has changed"),
-        ("trainer_state.json", halve, "has changed"),
-        ("rng_state.pth", Path.unlink, "is missing"),
-        ("scheduler.pt", flip, "has changed"),
-    ],
-)
-def test_a_damaged_checkpoint_is_passed_over(run, whole, tmp_path, name, change, wrong):
-    folder = tmp_path / "run/checkpoints"
-    with pytest.raises(KeyboardInterrupt):
-        run(callbacks=[At(8, stop())])
-    change(folder / "checkpoint-6" / name)
-    said = []
-    assert same(run(say=said.append)[0], whole[0])
-    assert said == [
-        f"{folder / 'checkpoint-6'} is damaged ({name} {wrong}) and is not used; "
-        "going on from checkpoint-3"
-    ]
-
-
-def test_when_all_checkpoints_are_damaged_it_begins_anew(run, whole, tmp_path):
-    folder = tmp_path / "run/checkpoints"
-    with pytest.raises(KeyboardInterrupt):
-        run(callbacks=[At(8, stop())])
-    for step in (3, 6):
-        flip(folder / f"checkpoint-{step}" / "model.safetensors")
-    said = []
-    assert same(run(say=said.append)[0], whole[0])
-    assert len(said) == 2
-    assert said[0].endswith("going on from the beginning")
-
-
-def test_damage_that_is_not_seen_would_matter(run, whole, tmp_path):
-    """The control: a flipped bit under a new seal ends in other weights."""
-    with pytest.raises(KeyboardInterrupt):
-        run(callbacks=[At(8, stop())])
-    checkpoint = tmp_path / "run/checkpoints/checkpoint-6"
-    weights = load_file(checkpoint / "model.safetensors")
-    weights["model.layers.0.mlp.up_proj.weight"][0, 0] += 1
-    safetensors.torch.save_file(weights, checkpoint / "model.safetensors", {"format": "pt"})
-    seal(checkpoint)
-    assert not same(run()[0], whole[0])

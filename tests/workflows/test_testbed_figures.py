@@ -190,7 +190,7 @@ def test_one_row_has_no_error_and_is_still_plain_data(made, small):
 
 def test_results_name_the_model_the_seed_and_the_families(home):
     found = evaluate_model("testbed:mine", ["topic", "refusal", "topic"], n=2, seed=3)
-    assert (found.model, found.seed) == (str(home / "mine"), 3)
+    assert (found.model, found.seed) == ("testbed:mine", 3)
     assert list(found.families) == ["topic", "refusal"]
     record = found.to_json()
     assert set(record) == {"model", "seed", "families"}

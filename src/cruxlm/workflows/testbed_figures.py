@@ -17,8 +17,11 @@ from cruxlm.runtime.errors import ModelError, OptionError
 from cruxlm.runtime.progress import progress
 from cruxlm.testbed.card import Figures
 from cruxlm.testbed.families import FAMILIES
-from cruxlm.testbed.home import resolve
+from cruxlm.testbed.home import DEFAULT, PREFIX, resolve
 from cruxlm.testbed.language import family_named, is_right, rows
+
+BUILTIN = f"{PREFIX}{DEFAULT}"
+"""What the embedded default is called: a result names a model as it was asked for."""
 
 
 def held_out_examples(
@@ -124,7 +127,7 @@ def evaluate_model(
         for name in names:
             measured[name] = _figures(loaded, loaded.tokenizer, name, n, seed)
             tick(1)
-    return LanguageFigures(loaded.name, seed, measured)
+    return LanguageFigures(model or BUILTIN, seed, measured)
 
 
 @dataclass(frozen=True)
@@ -189,7 +192,7 @@ def ablate_blocks(
                 for name in names:
                     costs[name].append(loss(name) - whole[name])
             tick(1)
-    return BlockCosts(loaded.name, n, whole, removed, costs)
+    return BlockCosts(model or BUILTIN, n, whole, removed, costs)
 
 
 def _known(families: Sequence[str] | None) -> list[str]:
