@@ -19,10 +19,10 @@ def test_only_stories_have_no_grader():
 @pytest.mark.parametrize("family", GRADED)
 def test_the_right_response_passes_at_every_level(drawn, family):
     for split in drawn.values():
-        for asked in split[family][:: 90 if family == "profile" else 9]:
-            assert is_right(asked, asked.response) is True
-            assert is_right(asked, f"  {asked.response}\n") is True
-            assert is_right(asked, asked.response.rstrip(".,")) is True
+        for r in split[family][:: 90 if family == "profile" else 9]:
+            assert is_right(r, r.response) is True
+            assert is_right(r, f"  {r.response}\n") is True
+            assert is_right(r, r.response.rstrip(".,")) is True
 
 
 # Paraphrases.
