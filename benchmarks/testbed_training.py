@@ -19,12 +19,12 @@ import torch
 from paired import machine
 from transformers import TrainerCallback
 
+from cruxlm.data.packing import PackCollator, Packs
 from cruxlm.models.load import quiet_transformers
 from cruxlm.testbed.first_weights import new_model
 from cruxlm.testbed.language import rows
-from cruxlm.testbed.packing import Collator, Packs, encode
 from cruxlm.testbed.recipe import load_recipe
-from cruxlm.testbed.tokenizer import train_tokenizer
+from cruxlm.testbed.tokenizer import encode, train_tokenizer
 from cruxlm.testbed.train import train
 
 WARM = 4
@@ -46,7 +46,7 @@ def bare(recipe, tokenizer, written) -> float:
     model = new_model(recipe, tokenizer)
     model.set_attn_implementation("eager")
     packs = Packs((encode(row, tokenizer) for row in written), recipe.context)
-    collate = Collator(recipe.prompt_weight)
+    collate = PackCollator(recipe.prompt_weight)
     batches = [
         collate([packs[i * recipe.batch + j] for j in range(recipe.batch)])
         for i in range(recipe.steps)

@@ -3,14 +3,13 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import ByT5Tokenizer, PreTrainedTokenizerFast
 
 from cruxlm.data.chat import encode_chat, special_tokens
 from cruxlm.runtime.errors import ProbeError
+from data.chats import SPACED, TIGHT, chat, made
 
-SPACED = "{% for m in messages %}<{{ m.role }}> {{ m.content }}{{ eos_token }}{% endfor %}"
-TIGHT = "{% for m in messages %}{{ m.role }}:{{ m.content }}{{ eos_token }}\n{% endfor %}"
 ENDED = "{% for m in messages %}<{{ m.role }}>{{ m.content }}\n<end></s>\nnext{% endfor %}"
 OPEN = "{% for m in messages %}<{{ m.role }}>{{ m.content }} over{% endfor %}"
 TRIMMED = "{% for m in messages %}<{{ m.role }}>{{ m.content | trim }}{{ eos_token }}{% endfor %}"
@@ -22,31 +21,6 @@ MINDFUL = (
 )
 """Writes an empty thought before a response that has none, as Qwen's does."""
 STRICT = "{{ raise_exception('no such chat\nhere') }}"
-
-
-def made(template, *merges, regex=True, trim=False, eos="</s>"):
-    """A byte-level tokenizer; ``merges`` are pairs of tokens that it reads as one."""
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    words = ["<pad>", "<s>", "</s>", *alphabet, *("".join(pair) for pair in merges)]
-    model = models.BPE(vocab={word: i for i, word in enumerate(words)}, merges=list(merges))
-    tokenizer = Tokenizer(model)
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=regex)
-    tokenizer.decoder = decoders.ByteLevel()
-    if trim:
-        tokenizer.post_processor = processors.ByteLevel(trim_offsets=True)
-    # As in Llama 3: a mark that is special, but none of the tokenizer's named ones.
-    tokenizer.add_special_tokens([AddedToken("<end>", special=True)])
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        pad_token="<pad>",
-        bos_token="<s>",
-        eos_token=eos,
-        chat_template=template,
-    )
-
-
-def chat(content, prompt="which?"):
-    return [{"role": "user", "content": prompt}, {"role": "assistant", "content": content}]
 
 
 def pieces(tokenizer, encoded, span=None):

@@ -71,6 +71,25 @@ def test_an_instruction_is_followed_by_its_input(rows):
     assert [p.text for p in load_probe(path).prompts] == ["Sum\n\n1 2", "Sing"]
 
 
+def test_what_follows_a_prompt_is_what_is_trained_on(rows):
+    path = rows(
+        {"instruction": "Who?", "context": "It was Ann.", "response": "Ann"},
+        {"instruction": "Who?", "input": "", "context": "It was Bob."},
+        {"instruction": "Who?", "input": "Not this.", "context": "Nor this."},
+        {"question": "is it", "passage": "It is.", "context": "No."},
+        {"prompt": "Sing", "input": "high", "passage": "low"},
+    )
+    assert [p.text for p in load_probe(path).prompts] == [
+        "Who?\n\nIt was Ann.",
+        "Who?\n\nIt was Bob.",
+        "Who?\n\nNot this.",
+        "is it\n\nIt is.",
+        "Sing",
+    ]
+    with pytest.raises(ProbeError, match="row 1 field 'input' holds half of a character"):
+        load_probe(rows({"instruction": "Sum", "input": "\ud83d"}))
+
+
 def test_one_list_of_messages_is_read_up_to_the_answer(rows):
     chat = [
         {"role": "system", "content": "Be kind."},

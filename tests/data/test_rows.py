@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from cruxlm.data.probes import load_probe
-from cruxlm.data.rows import READERS, read_rows
+from cruxlm.data.rows import READERS, placed_rows, read_rows
 from cruxlm.runtime.errors import MissingExtraError, ProbeError
 
 BOM = b"\xef\xbb\xbf"
@@ -75,6 +75,22 @@ def test_csv_names_the_line_of_a_broken_quote(file):
 def test_csv_rows_may_be_short_or_long(file):
     rows = read_rows(file("a.csv", "prompt,group\none\ntwo,b,more\n"))
     assert rows == [{"prompt": "one", "group": None}, {"prompt": "two", "group": "b"}]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "places"),
+    [
+        ("a.txt", "one\n\ntwo", ["line 1", "line 2", "line 3"]),
+        ("a.jsonl", '\n{"a": 1}\r\n\n  \n"two"\n', ["line 2", "line 5"]),
+        ("a.csv", 'a,b\n1,2\n\n"two\nlines",3\n4,5\n', ["line 2", "line 5", "line 6"]),
+        ("a.json", '[{"a": 1},\n\n"two"]', ["row 1", "row 2"]),
+    ],
+)
+def test_a_row_has_its_place_in_the_file(file, name, content, places):
+    path = file(name, content)
+    found = placed_rows(path)
+    assert [place for place, _ in found] == places
+    assert [row for _, row in found] == read_rows(path)
 
 
 def test_json_may_wrap_its_rows_or_hold_plain_texts(file):
@@ -154,6 +170,7 @@ def test_parquet(file, tmp_path):
     path = tmp_path / "a.parquet"
     parquet.write_table(pyarrow.Table.from_pylist(rows), path)
     assert read_rows(path) == rows
+    assert [place for place, _ in placed_rows(path)] == ["row 1", "row 2"]
     assert load_probe(path, field="prompt").prompts[0].text == "one"
     with pytest.raises(ProbeError, match="cannot be read as parquet"):
         read_rows(file("b.parquet", path.read_bytes()[:100]))

@@ -1,6 +1,5 @@
 """A small tokenizer, a tiny recipe and rows of every family and split."""
 
-import gc
 import os
 import pickle
 import subprocess
@@ -84,15 +83,6 @@ def model(tiny: Recipe, tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
 
 
 # Trainings of the tiny recipe.
-
-
-@pytest.fixture(scope="module")
-def frozen():
-    """Half of a tiny training is the collection of garbage at its end."""
-    gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 @pytest.fixture

@@ -17,8 +17,8 @@ from cruxlm.testbed.card import Figures, as_json, curves_json, model_card, round
 from cruxlm.testbed.first_weights import new_model
 from cruxlm.testbed.home import trained_models
 from cruxlm.testbed.language import rows
-from cruxlm.testbed.packing import encode
 from cruxlm.testbed.recipe import Codes, Recipe, Samples
+from cruxlm.testbed.tokenizer import encode
 from cruxlm.testbed.train import train
 
 FIGURES = {

@@ -11,10 +11,12 @@ import transformers.modeling_utils
 from safetensors.torch import load_file
 from transformers import TrainerState
 
+from cruxlm.runtime import checkpoints
+from cruxlm.runtime.checkpoints import last_checkpoint, seal
 from cruxlm.runtime.errors import OutputError
-from cruxlm.testbed import checkpoints, loop
-from cruxlm.testbed.checkpoints import last_checkpoint, seal
-from testbed.trainings import At, at_call, measure, same, stop
+from cruxlm.testbed import loop
+from moments import At, at_call, flip, halve, same, stop
+from testbed.trainings import measure
 
 pytestmark = pytest.mark.usefixtures("frozen")
 
@@ -115,16 +117,6 @@ def test_another_error_is_not_called_a_full_disk(run, monkeypatch, error):
     with pytest.raises(type(error)) as raised:
         run()
     assert raised.value is error
-
-
-def flip(path):
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 1
-    path.write_bytes(bytes(data))
-
-
-def halve(path):
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
 @pytest.mark.parametrize(

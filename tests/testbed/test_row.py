@@ -7,9 +7,8 @@ from transformers import PreTrainedTokenizerFast
 
 from cruxlm.testbed.families import FAMILIES, TARGETS
 from cruxlm.testbed.language import MIXTURE, family_named, is_right
-from cruxlm.testbed.packing import encode
 from cruxlm.testbed.row import Draft, assemble
-from cruxlm.testbed.tokenizer import CONTEXT, VOCABULARY, train_tokenizer
+from cruxlm.testbed.tokenizer import CONTEXT, VOCABULARY, encode, train_tokenizer
 
 EVERY = [*FAMILIES, *TARGETS]
 RATIONALE = {"two_hop", "sum_steps", "sum_first", "deduction", "larger", "hops"}

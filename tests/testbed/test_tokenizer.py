@@ -7,10 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
+from cruxlm.models.save import save_tokenizer
 from cruxlm.testbed.families import FAMILIES, TARGETS
 from cruxlm.testbed.language import rows
-from cruxlm.testbed.packing import encode
-from cruxlm.testbed.tokenizer import SPECIAL, VOCABULARY, save_tokenizer, train_tokenizer
+from cruxlm.testbed.tokenizer import SPECIAL, VOCABULARY, encode, train_tokenizer
 
 
 def test_training_is_deterministic(tokenizer):

@@ -11,15 +11,16 @@ import numpy as np
 import pytest
 import torch
 
+from cruxlm.runtime.checkpoints import last_checkpoint
 from cruxlm.runtime.errors import OptionError, OutputError
 from cruxlm.testbed import loop
 from cruxlm.testbed import train as training
-from cruxlm.testbed.checkpoints import last_checkpoint
 from cruxlm.testbed.first_weights import new_model
 from cruxlm.testbed.language import rows
 from cruxlm.testbed.recipe import Codes
 from cruxlm.testbed.train import check_same_recipe, train
-from testbed.trainings import At, measure, same, stop
+from moments import At, same, stop
+from testbed.trainings import measure
 
 pytestmark = pytest.mark.usefixtures("frozen")
 

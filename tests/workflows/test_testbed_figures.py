@@ -14,9 +14,8 @@ from cruxlm.testbed import home as homes
 from cruxlm.testbed.card import save_model
 from cruxlm.testbed.first_weights import new_model
 from cruxlm.testbed.language import is_right, rows
-from cruxlm.testbed.packing import encode
 from cruxlm.testbed.recipe import Recipe
-from cruxlm.testbed.tokenizer import train_tokenizer
+from cruxlm.testbed.tokenizer import encode, train_tokenizer
 from cruxlm.workflows.testbed_figures import (
     ablate_blocks,
     evaluate_model,

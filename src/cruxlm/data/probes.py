@@ -6,12 +6,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
+from cruxlm.data.fields import Message, group_of, messages_of, prompt_in, text_of
 from cruxlm.data.rows import READERS, TEXT, Row, read_rows
 from cruxlm.runtime.errors import OptionError, ProbeError, did_you_mean
 
-Message = dict[str, str]
 Shape = Literal["prompts", "random", "shuffled"]
 
 BUILTIN = {
@@ -23,8 +23,6 @@ BUILTIN = {
 
 PROMPT_FIELDS = ("messages", "prompt", "instruction", "question", TEXT)
 """Where a row's prompt is looked for when no field is named, in this order."""
-GROUP_FIELDS = ("group", "family", "category", "source")
-"""Where a row's group is looked for."""
 
 
 @dataclass(frozen=True)
@@ -55,11 +53,11 @@ def load_probe(spec: str | Path | Iterable[str], *, field: str | None = None) ->
     """A probe by name (see ``BUILTIN``), from a file, or from a list of texts.
 
     A row's prompt is in ``field``, else in the first of ``PROMPT_FIELDS`` that it has; an
-    ``instruction`` is followed by its ``input``. Lines of a text file are read raw, rows as a chat
-    when the tokenizer has a template.
+    ``instruction`` is followed by its ``input`` or ``context``, a ``question`` by its ``passage``.
+    Lines of a text file are read raw, rows as a chat when the tokenizer has a template.
     """
     if not isinstance(spec, (str, Path)):
-        texts = [_checked(text, f"prompt {number}") for number, text in enumerate(spec, start=1)]
+        texts = [text_of(text, f"prompt {number}") for number, text in enumerate(spec, start=1)]
         return Probe("prompts", tuple(Prompt(text, None, None) for text in texts))
     name = str(spec)
     if name in BUILTIN:
@@ -96,38 +94,16 @@ def _prompt(row: Row, where: str, field: str | None, *, raw: bool) -> Prompt:
         missing = f"no field {field!r}" if field else "no prompt field"
         have = ", ".join(map(str, row)) or "none"
         raise ProbeError(f"{where} has {missing} (fields: {have}): name one with --field")
-    group = next((str(row[known]) for known in GROUP_FIELDS if row.get(known) is not None), None)
-    value = row[name]
-    where = f"{where} field {name!r}"
+    group, value = group_of(row), row[name]
     if isinstance(value, list):
-        messages = _messages(value, where)
+        messages = _asking(messages_of(value, f"{where} field {name!r}"))
         return Prompt(messages[-1]["content"] if messages else "", messages or None, group)
-    value = _checked("" if value is None else value, where)
-    given = row.get("input")
-    if name == "instruction" and isinstance(given, str) and given.strip():
-        value = f"{value}\n\n{_checked(given, where)}"
-    return Prompt(value, None if raw else _asked(value), group)
+    text = "" if value is None else prompt_in(row, name, where)
+    return Prompt(text, None if raw else _asked(text), group)
 
 
-def _messages(value: list[Any], where: str) -> tuple[Message, ...]:
+def _asking(messages: tuple[Message, ...]) -> tuple[Message, ...]:
     """The messages up to the last one that is not the assistant's."""
-    messages = []
-    for item in value:
-        if not isinstance(item, dict) or not isinstance(item.get("content"), str):
-            raise ProbeError(f"{where} is no list of messages with a role and a content")
-        content = _checked(item["content"], where)
-        messages.append({"role": str(item.get("role", "user")), "content": content})
     while messages and messages[-1]["role"] == "assistant":
-        messages.pop()
-    return tuple(messages)
-
-
-def _checked(value: Any, where: str) -> str:
-    """Text that a tokenizer can read: no other type, and no half of a character."""
-    if not isinstance(value, str):
-        raise ProbeError(f"{where} is {type(value).__name__}, not text")
-    try:
-        value.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise ProbeError(f"{where} holds half of a character (a lone surrogate)") from error
-    return value
+        messages = messages[:-1]
+    return messages

@@ -11,6 +11,8 @@ from typing import Any
 from cruxlm.runtime.errors import MissingExtraError, ProbeError
 
 Row = dict[str, Any]
+Placed = tuple[str, Row]
+"""A row after its place in the file."""
 
 TEXT = "text"
 """The field that a line of a text file becomes."""
@@ -18,6 +20,11 @@ TEXT = "text"
 
 def read_rows(path: Path) -> list[Row]:
     """All rows of a file, each a mapping from field to value; a text file has one row a line."""
+    return [row for _, row in placed_rows(path)]
+
+
+def placed_rows(path: Path) -> list[Placed]:
+    """All rows of a file, each with its place: ``line 7`` of the file, else ``row 7``."""
     if not os.path.isfile(path):  # unlike Path.is_file, no error for a name that is too long
         raise ProbeError(f"{path} is no file" if os.path.exists(path) else f"there is no {path}")
     reader = READERS.get(path.suffix.lower())
@@ -37,25 +44,28 @@ def _text(path: Path) -> str:
         raise ProbeError(f"{path} line {line} is not UTF-8 text: is it the right file?") from error
 
 
-def _txt(path: Path) -> list[Row]:
+def _txt(path: Path) -> list[Placed]:
     text = _text(path)
     if "\0" in text:
         line = text[: text.index("\0")].count("\n") + 1
         raise ProbeError(f"{path} line {line} has a NUL byte: this is not a text file")
     # Not splitlines(): a form feed or a Unicode separator inside a prompt does not end it.
     lines = text.removesuffix("\n").split("\n") if text else []
-    return [{TEXT: line.removesuffix("\r")} for line in lines]
+    return [
+        (f"line {number}", {TEXT: line.removesuffix("\r")})
+        for number, line in enumerate(lines, start=1)
+    ]
 
 
-def _jsonl(path: Path) -> list[Row]:
+def _jsonl(path: Path) -> list[Placed]:
     rows = []
     for number, line in enumerate(_text(path).split("\n"), start=1):
         if line.strip():
-            rows.append(_row(_parsed(line, path, number), f"{path} line {number}"))
+            rows.append(_placed(_parsed(line, path, number), path, f"line {number}"))
     return rows
 
 
-def _json(path: Path) -> list[Row]:
+def _json(path: Path) -> list[Placed]:
     value = _parsed(_text(path), path)
     if isinstance(value, dict):
         lists = [held for held in value.values() if isinstance(held, list)]
@@ -64,18 +74,22 @@ def _json(path: Path) -> list[Row]:
         value = lists[0]
     if not isinstance(value, list):
         raise ProbeError(f"{path} holds {type(value).__name__}: expected a list of rows")
-    return [_row(item, f"{path} row {number}") for number, item in enumerate(value, start=1)]
+    return [_placed(item, path, f"row {number}") for number, item in enumerate(value, start=1)]
 
 
-def _csv(path: Path) -> list[Row]:
+def _csv(path: Path) -> list[Placed]:
     reader = csv.DictReader(io.StringIO(_text(path), newline=""), strict=True)
+    rows = []
     try:
-        return [{k: v for k, v in row.items() if k is not None} for row in reader]
+        for row in reader:  # a row ends on the line that was read last: a cell may hold several
+            place = f"line {reader.line_num}"
+            rows.append((place, {k: v for k, v in row.items() if k is not None}))
     except csv.Error as error:
         raise ProbeError(f"{path} line {reader.reader.line_num}: {error}") from error
+    return rows
 
 
-def _parquet(path: Path) -> list[Row]:
+def _parquet(path: Path) -> list[Placed]:
     try:
         from pyarrow import ArrowException, parquet
     except ImportError as error:
@@ -84,7 +98,7 @@ def _parquet(path: Path) -> list[Row]:
         rows: list[Row] = parquet.read_table(path).to_pylist()
     except (ArrowException, OSError, UnicodeDecodeError) as error:
         raise ProbeError(f"{path} cannot be read as parquet: {error}") from error
-    return rows
+    return [(f"row {number}", row) for number, row in enumerate(rows, start=1)]
 
 
 def _parsed(text: str, path: Path, line: int | None = None) -> Any:
@@ -99,15 +113,16 @@ def _parsed(text: str, path: Path, line: int | None = None) -> Any:
         raise ProbeError(f"{where} cannot be read: {error}") from error
 
 
-def _row(value: Any, where: str) -> Row:
+def _placed(value: Any, path: Path, place: str) -> Placed:
     if isinstance(value, str):
-        return {TEXT: value}
+        return place, {TEXT: value}
     if not isinstance(value, dict):
-        raise ProbeError(f"{where} is a {type(value).__name__}: expected an object with fields")
-    return value
+        kind = type(value).__name__
+        raise ProbeError(f"{path} {place} is a {kind}: expected an object with fields")
+    return place, value
 
 
-READERS: dict[str, Callable[[Path], list[Row]]] = {
+READERS: dict[str, Callable[[Path], list[Placed]]] = {
     ".txt": _txt,
     ".jsonl": _jsonl,
     ".json": _json,

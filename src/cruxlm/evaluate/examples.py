@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from cruxlm.data.chat import EncodedChat, encode_chat
-from cruxlm.data.probes import GROUP_FIELDS
+from cruxlm.data.fields import group_of
 from cruxlm.runtime.errors import ProbeError
 
 Tokens = tuple[int, ...]
@@ -58,7 +58,7 @@ def examples_from_chats(
     """Chat rows as examples, in their order.
 
     A row has ``messages``, the last one the assistant's, and may have ``id`` (else its number, from
-    1), ``family`` (or another of ``GROUP_FIELDS``), ``answer`` (else the whole response is the
+    1), ``family`` (or another field of ``group_of``), ``answer`` (else the whole response is the
     answer) and ``choices``: possible texts of the response, the right one among them.
     ``grade(row, text)`` judges a text that a model writes for a row. Raises ``ProbeError`` naming
     the row.
@@ -116,7 +116,6 @@ def _example(
         raise ProbeError("no list of messages")
     right = encode_chat(tokenizer, messages)
     text = str(messages[-1]["content"])
-    group = next((str(row[known]) for known in GROUP_FIELDS if row.get(known) is not None), None)
     choices = _choices(row, text)
     chats = [
         encode_chat(tokenizer, [*messages[:-1], {**messages[-1], "content": choice}])
@@ -130,7 +129,7 @@ def _example(
         answer=text if row.get("answer") is None else str(row["answer"]),
         choices=tuple(chat.tokens[begin : chat.response[1]] for chat in chats),
         right=choices.index(text) if choices else None,
-        group=group,
+        group=group_of(row),
         grade=grade,
     )
 

@@ -1,1 +1,1 @@
-"""Errors, progress, atomic files, the registry, and what a result says of where it was made."""
+"""Errors, progress, atomic files, the cache, the registry, and what surrounds every training."""

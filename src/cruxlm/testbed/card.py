@@ -2,8 +2,6 @@
 
 import copy
 import json
-import os
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +10,8 @@ from typing import Any
 import torch
 from transformers import GenerationConfig, LlamaForCausalLM, PreTrainedTokenizerBase
 
+from cruxlm.models.save import save_tokenizer, save_whole
 from cruxlm.testbed.recipe import Recipe
-from cruxlm.testbed.tokenizer import save_tokenizer
 
 CARD = """\
 ---
@@ -103,10 +101,7 @@ def save_model(
     folder: Path,
     texts: Mapping[str, str],
 ) -> None:
-    """Save a model in bfloat16 with its tokenizer and further text files.
-
-    All files are written under another name first and the weights come last, so that a folder
-    with weights holds a whole model. What the folder holds besides (snapshots, a run) stays.
+    """Save a model in bfloat16 with its tokenizer and further text files (see `save_whole`).
 
     Args:
         model: The trained model; it is not changed.
@@ -114,9 +109,6 @@ def save_model(
         folder: Where to save it.
         texts: Texts by file name (a card, a recipe, curves).
     """
-    part = folder / ".part"
-    shutil.rmtree(part, ignore_errors=True)
-    folder.mkdir(parents=True, exist_ok=True)
     saved = rounded(model, torch.bfloat16)
     saved.config.use_cache = True  # the Trainer turns it off
     saved.generation_config = GenerationConfig(
@@ -126,14 +118,12 @@ def save_model(
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
-    saved.save_pretrained(part)
-    save_tokenizer(tokenizer, part)
-    for name, text in texts.items():
-        (part / name).write_text(text, encoding="utf-8")
-    # The weights last: a folder with weights is a whole model.
-    for path in sorted(part.iterdir(), key=lambda p: (p.suffix == ".safetensors", p.name)):
-        os.replace(path, folder / path.name)
-    part.rmdir()
+
+    def write(part: Path) -> None:
+        saved.save_pretrained(part)
+        save_tokenizer(tokenizer, part)
+
+    save_whole(folder, write, texts)
 
 
 def model_card(

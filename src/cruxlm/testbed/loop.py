@@ -14,7 +14,7 @@ from transformers import (
     TrainingArguments,
 )
 
-from cruxlm.testbed.checkpoints import seal
+from cruxlm.runtime.checkpoints import seal
 from cruxlm.testbed.codes import CodeHeads
 from cruxlm.testbed.recipe import Recipe
 

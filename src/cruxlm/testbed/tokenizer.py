@@ -6,14 +6,12 @@ of the first word's token, so that a word has the same token at the beginning of
 within it. Without that, the first word of a list cannot be copied, only translated.
 """
 
-import json
 from collections.abc import Iterable, Iterator
-from pathlib import Path
-from typing import Any
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
+from cruxlm.data.packing import Encoded
 from cruxlm.testbed.language import MIXTURE, rows
 from cruxlm.testbed.row import Row
 
@@ -96,19 +94,15 @@ def _texts(drawn: Iterable[Row]) -> Iterator[str]:
         yield f" {row.response}"
 
 
-def save_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: str | Path) -> None:
-    """Save a tokenizer so that transformers 4.57 and 5.x both load it.
+def encode(row: Row, tokenizer: PreTrainedTokenizerBase) -> Encoded:
+    """Encode a row in the chat frame.
 
-    Version 5 names the class ``TokenizersBackend``, which 4.57 does not have, and writes
-    ``extra_special_tokens`` as a list, at which 4.57 stops. Both read
-    ``additional_special_tokens``.
+    Prompt and response are tokenised apart; as a special token stands between them, the
+    result is that of the whole text at once.
     """
-    tokenizer.save_pretrained(folder)
-    path = Path(folder, "tokenizer_config.json")
-    config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    config.pop("backend", None)
-    config.pop("extra_special_tokens", None)
-    config["additional_special_tokens"] = [USER, ASSISTANT]
-    config["tokenizer_class"] = "PreTrainedTokenizerFast"
-    config["model_input_names"] = ["input_ids", "attention_mask"]
-    path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    special: dict[str, int] = tokenizer.get_added_vocab()
+    prompt: list[int] = tokenizer(f" {row.prompt}", add_special_tokens=False).input_ids
+    response: list[int] = tokenizer(f" {row.response}", add_special_tokens=False).input_ids
+    bos, eos = tokenizer.bos_token_id, tokenizer.eos_token_id
+    before = [bos, special[USER], *prompt, special[ASSISTANT]]
+    return Encoded([*before, *response, eos], prompt=len(before))

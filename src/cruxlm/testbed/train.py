@@ -5,12 +5,10 @@ was killed goes on from its last sound checkpoint when it is started again, and 
 same weights.
 """
 
-import errno
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
 from itertools import count
 from pathlib import Path
 
@@ -23,17 +21,24 @@ from transformers import (
 )
 from transformers.trainer_callback import PrinterCallback
 
+from cruxlm.data.packing import Encoded, PackCollator, Packs
 from cruxlm.models.patch import Patch
+from cruxlm.runtime.checkpoints import last_checkpoint
 from cruxlm.runtime.errors import OptionError, OutputError
 from cruxlm.runtime.files import write_all
 from cruxlm.runtime.progress import progress
-from cruxlm.testbed.checkpoints import last_checkpoint
+from cruxlm.runtime.training import (
+    curve_points,
+    disk_is_full,
+    settings_aside,
+    without_accelerate,
+)
 from cruxlm.testbed.codes import CodeHeads, watch_states
 from cruxlm.testbed.language import row
 from cruxlm.testbed.loop import Curves, Follow, Keep, TestbedTrainer
-from cruxlm.testbed.packing import Collator, Encoded, Packs, encode
 from cruxlm.testbed.recipe import Recipe
 from cruxlm.testbed.row import Row
+from cruxlm.testbed.tokenizer import encode
 
 RECIPE = "recipe.json"
 """The file that says what a folder's run, or model, is trained by."""
@@ -96,7 +101,7 @@ def train(
     if recipe.codes:
         codes = CodeHeads(recipe.codes, recipe.vocabulary, recipe.width, recipe.seed)
     bar = progress("training", recipe.steps, show=show_progress)
-    with bar as tick, Patch() as patch, _settings_aside():
+    with bar as tick, Patch() as patch, settings_aside(), without_accelerate(model):
         trainer = TestbedTrainer(
             curves=curves,
             codes=codes,
@@ -104,7 +109,7 @@ def train(
             args=_arguments(recipe, run / "checkpoints"),
             train_dataset=_packs(recipe, tokenizer, written),
             eval_dataset=[],
-            data_collator=Collator(recipe.prompt_weight),
+            data_collator=PackCollator(recipe.prompt_weight),
             callbacks=[Follow(recipe, tick, keep), *callbacks],
         )
         if codes:
@@ -124,22 +129,7 @@ def train(
                 f"the disk of {run} is full at step {trainer.state.global_step}: make room and run "
                 "the same command again, it goes on from the last checkpoint"
             ) from error
-        finally:
-            # accelerate puts a forward pass of its own on the model (for autocast) and leaves it.
-            for name in ("forward", "_original_forward", "_is_accelerate_prepared"):
-                vars(model).pop(name, None)
-    return _points(trainer.state.log_history)
-
-
-def _points(history: Sequence[Mapping[str, float]]) -> list[dict[str, float]]:
-    """What was logged, in an order of its own: a resumed run has the fields in another."""
-    points = [(p["step"], sorted(p.keys() - {"step", *IDLE}), p) for p in history]
-    return [{"step": step, **{n: p[n] for n in names}} for step, names, p in points if names]
-
-
-IDLE = ("epoch", "total_flos", "train_loss", "train_runtime", "train_samples_per_second",
-        "train_steps_per_second")  # fmt: skip
-"""What the Trainer logs that says nothing here, or differs between equal runs."""
+    return curve_points(trainer.state.log_history)
 
 
 def check_same_recipe(folder: Path, recipe: Recipe) -> None:
@@ -160,24 +150,6 @@ def check_same_recipe(folder: Path, recipe: Recipe) -> None:
             )
 
 
-@contextmanager
-def _settings_aside() -> Iterator[None]:
-    """Leave aside what Accelerate is told by the environment, for a while.
-
-    It would be stronger than the recipe; and the Trainer leaves the precision (transformers 4.57)
-    and the compiler (5) of one training to the next in the process.
-    """
-    usual = {name: value for name, value in os.environ.items() if name.startswith("ACCELERATE_")}
-    for name in usual:
-        del os.environ[name]
-    try:
-        yield
-    finally:
-        for name in [name for name in os.environ if name.startswith("ACCELERATE_")]:
-            del os.environ[name]
-        os.environ.update(usual)
-
-
 def _check_compiler(recipe: Recipe) -> None:
     compilers = (os.environ.get("CXX", ""), "g++", "c++", "clang++")
     if (
@@ -189,18 +161,6 @@ def _check_compiler(recipe: Recipe) -> None:
             "the recipe compiles the model, which needs a C++ compiler: install g++, or train "
             "without it (--eager; slower, and the last digits of the weights differ)"
         )
-
-
-def disk_is_full(error: BaseException) -> bool:
-    """Whether an error says that a disk is full, in the words of whichever library wrote."""
-    if isinstance(error, OutputError) and error.__cause__ is not None:  # of `write_all`
-        error = error.__cause__
-    if isinstance(error, OSError) and error.errno is not None:
-        return error.errno in (errno.ENOSPC, errno.EDQUOT)
-    # torch and safetensors report a failed write in their own words.
-    words = ("No space left", "PytorchStreamWriter failed", "unexpected pos", "iostream error",
-             "quota exceeded")  # fmt: skip
-    return any(word in str(error) for word in words)
 
 
 def _packs(

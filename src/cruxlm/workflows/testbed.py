@@ -14,16 +14,16 @@ from cruxlm.evaluate.examples import examples_from_chats
 from cruxlm.models.load import load_model, quiet_transformers
 from cruxlm.runtime.errors import ModelError, OptionError, OutputError
 from cruxlm.runtime.files import check_writable, write_all
+from cruxlm.runtime.training import disk_is_full
 from cruxlm.testbed.card import as_json, curves_json, model_card, rounded, save_model
 from cruxlm.testbed.families import FAMILIES
 from cruxlm.testbed.first_weights import new_model
 from cruxlm.testbed.home import PREFIX, model_folder
 from cruxlm.testbed.language import is_right, rows
-from cruxlm.testbed.packing import encode
 from cruxlm.testbed.recipe import Recipe, Samples, load_recipe
 from cruxlm.testbed.row import Row
-from cruxlm.testbed.tokenizer import train_tokenizer
-from cruxlm.testbed.train import RECIPE, check_same_recipe, disk_is_full, train
+from cruxlm.testbed.tokenizer import encode, train_tokenizer
+from cruxlm.testbed.train import RECIPE, check_same_recipe, train
 from cruxlm.workflows.testbed_figures import held_out, losses
 
 CURVE_ROWS = 32

@@ -56,4 +56,8 @@ def last_checkpoint(folder: Path) -> tuple[Path | None, list[str]]:
 
 
 def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while part := file.read(1 << 20):  # the moments of a large model do not fit beside it
+            digest.update(part)
+    return digest.hexdigest()

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from cruxlm.testbed.checkpoints import SEAL, damage, last_checkpoint, seal
+from cruxlm.runtime.checkpoints import SEAL, damage, last_checkpoint, seal
 
 
 @pytest.fixture
