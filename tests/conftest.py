@@ -1,5 +1,6 @@
 """Shared fixtures: tiny random models and a byte-level tokenizer, made here, never downloaded."""
 
+import gc
 import os
 from pathlib import Path
 
@@ -91,6 +92,15 @@ def texts() -> list[str]:
         "day",
     ]
     return [" ".join(words[i % 7 : 3 + i % 7 + i // 7]) + f" {i}" for i in range(40)]
+
+
+@pytest.fixture(scope="module")
+def frozen():
+    """Half of a tiny training is the collection of garbage at its end."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 def _real(variable: str, fallback: str) -> Path:

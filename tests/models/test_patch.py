@@ -8,7 +8,14 @@ import torch
 from torch import Tensor, nn
 
 from conftest import tiny_llama
-from cruxlm.models.patch import Patch, StopForwardError, evaluation_mode, first_tensor
+from cruxlm.models.patch import (
+    Arguments,
+    Patch,
+    StopForwardError,
+    evaluation_mode,
+    first_tensor,
+    training_mode,
+)
 from cruxlm.runtime.errors import ModelError
 
 
@@ -238,3 +245,63 @@ def test_a_skipped_block_is_put_back_whatever_happens(error: type[BaseException]
     with pytest.raises(error):
         run()
     assert _hooks(block) == 0
+
+
+def test_a_module_is_called_with_other_arguments(states: Tensor) -> None:
+    block = Doubling()
+
+    def change(*args: Any, **kwargs: Any) -> Arguments:
+        return tuple(arg + 1 for arg in args), {**kwargs, "scale": 3.0}
+
+    with Patch() as patch:
+        patch.change_arguments(block, change)
+        assert torch.equal(block(states), 3 * (states + 1))
+        assert torch.equal(block(states, scale=5.0), 3 * (states + 1))
+        assert torch.equal(block(hidden_states=states), 3 * states)
+    assert torch.equal(block(states), 2 * states)
+    assert _hooks(block) == 0
+
+
+def test_a_forward_pass_is_replaced_and_comes_back(states: Tensor) -> None:
+    block, seen = Doubling(), []
+    handle = block.register_forward_hook(lambda _m, _a, output: seen.append(output))
+    with Patch() as patch:
+        patch.replace_forward(block, lambda given, **_rest: given + 1)
+        assert torch.equal(block(states, scale=3.0), states + 1)
+        patch.replace_forward(block, lambda given: given + 2)  # once more
+        assert torch.equal(block(states), states + 2)
+    assert torch.equal(block(states), 2 * states)
+    assert "forward" not in vars(block)
+    torch.testing.assert_close(torch.stack(seen), torch.stack([states + 1, states + 2, 2 * states]))
+    assert list(block._forward_hooks) == [handle.id]
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_a_forward_pass_of_its_own_comes_back(states: Tensor, error: type[BaseException]) -> None:
+    """Accelerate puts one on every module of a model that is split."""
+    block = Doubling()
+    block.forward = lambda given: given - 1  # type: ignore[method-assign,assignment,misc]
+    own = block.forward
+
+    def run() -> None:
+        with Patch() as patch:
+            patch.replace_forward(block, lambda given: given + 1)
+            assert torch.equal(block(states), states + 1)
+            raise error
+
+    with pytest.raises(error):
+        run()
+    assert block.forward is own
+    assert torch.equal(block(states), states - 1)
+
+
+@pytest.mark.parametrize("enter", [evaluation_mode, training_mode])
+def test_modes_that_change_meanwhile_come_back(enter: Any) -> None:
+    model = nn.Sequential(nn.Dropout(), nn.Dropout())
+    model[1].eval()
+    with enter(model):
+        assert [part.training for part in model] == [enter is training_mode] * 2
+        with evaluation_mode(model), training_mode(model):
+            assert all(part.training for part in model)
+        assert [part.training for part in model] == [enter is training_mode] * 2
+    assert [part.training for part in model] == [True, False]

@@ -36,8 +36,6 @@ def capture(
     follow the batch's own order. Raises ``ModelError`` for a state that is not finite, naming the
     block.
     """
-    accepted = inspect.signature(stack.tower.forward).parameters
-    device = _input_device(stack.tower)
     collected = _Collected(stack)
 
     def watch_last(states: Tensor) -> None:
@@ -52,7 +50,7 @@ def capture(
         for batch in batches:
             collected.begin(batch)
             try:
-                stack.tower(**_arguments(batch, accepted, stack.tower, device))
+                stack.tower(**tower_inputs(batch, stack.tower))
             except StopForwardError:
                 pass
             else:
@@ -105,9 +103,10 @@ class _Collected:
         return states
 
 
-def _arguments(
-    batch: Batch, accepted: Any, tower: nn.Module, device: torch.device
-) -> dict[str, Any]:
+def tower_inputs(batch: Batch, tower: nn.Module) -> dict[str, Any]:
+    """What a tower is called with to read a batch, as far as it takes it, on its own device."""
+    accepted = inspect.signature(tower.forward).parameters
+    device = _input_device(tower)
     given: dict[str, Any] = {
         "input_ids": batch.tokens.to(device),
         # As a tokenizer gives it: some models subtract it from one, which a bool refuses.

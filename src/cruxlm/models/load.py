@@ -1,10 +1,9 @@
 """A hub id, a folder or a live model to one whose blocks are found and whose weights are sound."""
 
 import copy
-import hashlib
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,14 +17,14 @@ from torch import nn
 from transformers.utils import logging as hf_logging
 
 from cruxlm.models.checkpoint import check_folder, folder_sha256
+from cruxlm.models.identity import module_sha256, weights_sha256
 from cruxlm.models.locate import BlockStack, find_blocks, text_config
+from cruxlm.results.model_ref import ModelRef
 from cruxlm.runtime.errors import MissingExtraError, ModelError, OptionError, did_you_mean
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 UNUSABLE = (OSError, ValueError, RuntimeError, KeyError, ImportError, StrictDataclassError)
 """What transformers raises for a model that it cannot build."""
-SAMPLED_VALUES = 64
-"""Values of each tensor that go into a live model's content hash."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,8 @@ class LoadedModel:
     blocks: BlockStack
     """Its blocks."""
     identity: dict[str, str]
-    """``revision`` (hub) or ``sha256`` (content), for the provenance."""
+    """``revision`` (hub) or ``sha256`` (content), for the provenance; and ``weights``, a hash that
+    is the same whichever way the model was given, unless some of it is not in memory."""
 
     @property
     def context(self) -> int | None:
@@ -75,6 +75,13 @@ class LoadedModel:
         """Number of weights in each block."""
         return [sum(p.numel() for p in block.parameters()) for block in self.blocks.modules]
 
+    @property
+    def ref(self) -> ModelRef:
+        """What a result keeps of the model."""
+        return ModelRef(
+            self.name, self.identity, self.blocks.names, tuple(self.parameters_per_block())
+        )
+
 
 def load_model(
     source: Any,
@@ -99,7 +106,7 @@ def load_model(
         stack = find_blocks(source)
         _check_weights(source, stack)
         name = getattr(text_config(source), "_name_or_path", "") or type(source).__name__
-        identity = {"sha256": _module_sha256(source)}
+        identity = {"sha256": module_sha256(source), **weights_sha256(source)}
         return LoadedModel(name, source, tokenizer, stack, identity)
     name = str(source)
     folder = Path(name)
@@ -113,13 +120,14 @@ def load_model(
     options = {"revision": revision, "trust_remote_code": trust_remote_code}
     with _speaking_for_transformers(name):
         config = transformers.AutoConfig.from_pretrained(name, **options)
-        model = _build(name, config, dtype, device, allow_pickle, options)
+        model, missing = _build(name, config, dtype, device, allow_pickle, options)
         if tokenizer is None:
             tokenizer = _tokenizer(name, options)
     stack = find_blocks(model)
     _check_weights(model, stack)
     commit = getattr(model.config, "_commit_hash", None)
     identity = {"sha256": folder_sha256(folder)} if local else {"revision": str(commit)}
+    identity |= weights_sha256(model, missing)
     return LoadedModel(name, model, tokenizer, stack, identity)
 
 
@@ -148,7 +156,8 @@ def _build(
     device: str | None,
     allow_pickle: bool,
     options: dict[str, Any],
-) -> nn.Module:
+) -> tuple[nn.Module, Collection[str]]:
+    """The model, and the names of its tensors that the checkpoint does not have."""
     if dtype is not None and dtype not in DTYPES:
         raise OptionError(f"there is no dtype {dtype!r}: {did_you_mean(dtype, DTYPES)}")
     target = device or ("cuda" if torch.cuda.is_available() else "cpu")
@@ -177,7 +186,7 @@ def _build(
             "weights and configuration do not belong together"
         )
     model.eval()
-    return model if target == "auto" else model.to(target)  # type: ignore[no-any-return]
+    return model if target == "auto" else model.to(target), report["missing_keys"]
 
 
 def _needed(model: nn.Module, stack: BlockStack) -> list[str]:
@@ -258,18 +267,6 @@ def _check_weights(model: nn.Module, stack: BlockStack) -> None:
             raise ModelError(
                 f"weights that are not finite in {where}{name}: the checkpoint is damaged"
             )
-
-
-def _module_sha256(model: nn.Module) -> str:
-    """Content hash of a live model: names, shapes and evenly spaced values of its parameters."""
-    digest = hashlib.sha256()
-    for name, tensor in model.named_parameters():
-        digest.update(f"{name}:{tuple(tensor.shape)}:{tensor.dtype}".encode())
-        if tensor.device.type != "meta":
-            flat = tensor.detach().flatten()
-            values = flat[:: max(1, len(flat) // SAMPLED_VALUES)][:SAMPLED_VALUES]
-            digest.update(values.float().cpu().numpy().tobytes())
-    return digest.hexdigest()
 
 
 def _importable(name: str) -> bool:

@@ -16,6 +16,9 @@ from cruxlm.runtime.errors import ModelError
 Watcher = Callable[[Tensor], None]
 """Sees a module's input or output states, of shape (batch, tokens, width)."""
 
+Arguments = tuple[tuple[Any, ...], dict[str, Any]]
+"""What a module is called with, by place and by keyword."""
+
 
 class StopForwardError(Exception):
     """Raised by a watcher to end a forward pass once the last wanted state was seen."""
@@ -25,7 +28,7 @@ class Patch:
     """Watchers and changes on a model's modules, removed on exit."""
 
     def __init__(self) -> None:
-        self._handles: list[Any] = []
+        self._undo: list[Callable[[], None]] = []
 
     def __enter__(self) -> "Patch":
         return self
@@ -36,9 +39,9 @@ class Patch:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        for handle in self._handles:
-            handle.remove()
-        self._handles.clear()
+        for undo in reversed(self._undo):
+            undo()
+        self._undo.clear()
 
     def watch_output(self, module: nn.Module, watcher: Watcher) -> None:
         """Call ``watcher`` with the states that the module returns."""
@@ -46,15 +49,15 @@ class Patch:
         def hook(_module: nn.Module, _args: Any, _kwargs: Any, output: Any) -> None:
             watcher(first_tensor(output))
 
-        self._handles.append(module.register_forward_hook(hook, with_kwargs=True))
+        self._undo.append(module.register_forward_hook(hook, with_kwargs=True).remove)
 
     def watch_input(self, module: nn.Module, watcher: Watcher) -> None:
         """Call ``watcher`` with the states that the module is given, positional or by keyword."""
 
         def hook(_module: nn.Module, args: Any, kwargs: Any) -> None:
-            watcher(_given(args, kwargs))
+            watcher(given_states(args, kwargs))
 
-        self._handles.append(module.register_forward_pre_hook(hook, with_kwargs=True))
+        self._undo.append(module.register_forward_pre_hook(hook, with_kwargs=True).remove)
 
     def skip(self, block: nn.Module) -> None:
         """Let a block pass its input states on unchanged (ablation by identity).
@@ -63,13 +66,37 @@ class Patch:
         """
 
         def hook(_module: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
-            states = _given(args, kwargs)
+            states = given_states(args, kwargs)
             return (states, *output[1:]) if isinstance(output, tuple) else states
 
-        self._handles.append(block.register_forward_hook(hook, with_kwargs=True))
+        self._undo.append(block.register_forward_hook(hook, with_kwargs=True).remove)
+
+    def change_arguments(self, module: nn.Module, change: Callable[..., Arguments]) -> None:
+        """Call a module with what ``change(*args, **kwargs)`` returns in place of its arguments."""
+
+        def hook(_module: nn.Module, args: Any, kwargs: Any) -> Arguments:
+            return change(*args, **kwargs)
+
+        self._undo.append(module.register_forward_pre_hook(hook, with_kwargs=True).remove)
+
+    def replace_forward(self, module: nn.Module, function: Callable[..., Any]) -> None:
+        """Have ``function`` run in place of a module's forward pass; its hooks run as ever.
+
+        The module stays where it is, with its attributes and weights. A forward pass of its own
+        (of Accelerate's, say) is there again afterwards.
+        """
+        held = vars(module)
+        before = {"forward": held["forward"]} if "forward" in held else {}
+
+        def undo() -> None:
+            held.pop("forward", None)
+            held.update(before)
+
+        self._undo.append(undo)
+        held["forward"] = function
 
 
-def _given(args: Any, kwargs: Any) -> Tensor:
+def given_states(args: Any, kwargs: Any) -> Tensor:
     """The states that a module is given, positional or by keyword."""
     return first_tensor(args) if args else first_tensor(kwargs.get("hidden_states"))
 
@@ -86,10 +113,23 @@ def first_tensor(value: Any) -> Tensor:
 @contextmanager
 def evaluation_mode(model: nn.Module) -> Iterator[None]:
     """Put a model in evaluation mode, and afterwards each module back in the mode it was in."""
-    training = [module for module in model.modules() if module.training]
-    model.eval()
+    with _mode(model, training=False):
+        yield
+
+
+@contextmanager
+def training_mode(model: nn.Module) -> Iterator[None]:
+    """Put a model in training mode, and afterwards each module back in the mode it was in."""
+    with _mode(model, training=True):
+        yield
+
+
+@contextmanager
+def _mode(model: nn.Module, *, training: bool) -> Iterator[None]:
+    others = [module for module in model.modules() if module.training is not training]
+    model.train(training)
     try:
         yield
     finally:
-        for module in training:
-            module.training = True
+        for module in others:
+            module.training = not training
