@@ -28,7 +28,7 @@ test-oldest:
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install -q -c constraints.txt -e .
+	$(BIN)/pip install -q -c constraints.txt -e ".[train]"
 	touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed

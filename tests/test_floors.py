@@ -20,9 +20,13 @@ FLOORS = {
 
 # Thin methods on a result that reach a higher floor or a neighbour, inside the function only.
 LAZY = {
+    ("results/comparison.py", "charts"): "Comparison.table, __repr__",
+    ("results/comparison.py", "report"): "Comparison.save",
+    ("results/plan.py", "plans"): "Plan.apply, Plan.lora_config",
     ("results/scan.py", "criteria"): "Scan.select",
     ("results/scan.py", "report"): "Scan.files",
     ("results/scan.py", "charts"): "Scan.table, __repr__, _repr_html_",
+    ("results/selection.py", "plans"): "Selection.plan",
 }
 # What every room may use: errors, files, progress, the registry; and plain tensors.
 GROUND = {"runtime"}

@@ -9,22 +9,26 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from cruxlm.models.load import load_model as load_model
+    from cruxlm.results.plan import Plan as Plan
     from cruxlm.results.scan import Scan as Scan
     from cruxlm.results.scores import Scores as Scores
     from cruxlm.results.selection import Selection as Selection
     from cruxlm.runtime.errors import CruxError as CruxError
     from cruxlm.workflows.scan import scan as scan
+    from cruxlm.workflows.tune import tune as tune
 
 _PUBLIC = {
     "CruxError": "cruxlm.runtime.errors",
+    "Plan": "cruxlm.results.plan",
     "Scan": "cruxlm.results.scan",
     "Scores": "cruxlm.results.scores",
     "Selection": "cruxlm.results.selection",
     "load_model": "cruxlm.models.load",
     "scan": "cruxlm.workflows.scan",
+    "tune": "cruxlm.workflows.tune",
 }
 
-__all__ = ["CruxError", "Scan", "Scores", "Selection", "load_model", "scan"]
+__all__ = ["CruxError", "Plan", "Scan", "Scores", "Selection", "load_model", "scan", "tune"]
 
 
 def __getattr__(name: str) -> Any:

@@ -8,6 +8,7 @@ from cruxlm.cli.listing import list_names
 from cruxlm.cli.scan import scan
 from cruxlm.cli.show import show
 from cruxlm.cli.testbed import testbed
+from cruxlm.cli.tune import tune
 
 app = typer.Typer(
     name="crux",
@@ -16,6 +17,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 app.command("scan")(scan)
+app.command("tune")(tune)
 app.command("show")(show)
 app.command("explain")(explain)
 app.command("list")(list_names)

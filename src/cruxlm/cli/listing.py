@@ -4,15 +4,15 @@ from typing import Annotated
 
 import typer
 
-KINDS = ("criteria", "probes", "rules")
+KINDS = ("criteria", "probes", "rules", "blocks", "actions")
 
 
 def list_names(
     kind: Annotated[
-        str | None, typer.Argument(help="criteria, probes or rules; all without one.")
+        str | None, typer.Argument(help="criteria, probes, rules, blocks, actions; all without.")
     ] = None,
 ) -> None:
-    """The criteria, probes and selection rules by name."""
+    """What can be named: criteria, probes, selection rules, block expressions, actions."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -38,6 +38,14 @@ def _entries(kind: str) -> list[tuple[str, str]]:
         from cruxlm.criteria.select import RULES
 
         return list(RULES.items())
+    if kind == "blocks":
+        from cruxlm.plans.grammar import EXPRESSIONS
+
+        return list(EXPRESSIONS.items())
+    if kind == "actions":
+        from cruxlm.actions.settings import METHODS
+
+        return [(f"tune --method {name}", meaning) for name, meaning in METHODS.items()]
     from cruxlm.criteria.registry import CRITERIA
 
     aliases: dict[str, list[str]] = {}

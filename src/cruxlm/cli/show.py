@@ -1,4 +1,4 @@
-"""``crux show``: the table of a saved scan."""
+"""``crux show``: the table of a saved scan, tuning or comparison."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,22 +6,35 @@ from typing import Annotated
 import typer
 
 from cruxlm.cli.output import print_scan
+from cruxlm.cli.tune_output import print_comparison, print_tuning
 
 
 def show(
-    path: Annotated[Path, typer.Argument(help="Folder of a saved scan, or its scan.json.")],
+    path: Annotated[Path, typer.Argument(help="Folder of a scan, tuning or comparison.")],
     select: Annotated[
         str | None, typer.Option(help="Choose again: top:5, window:5, peaks, share:25%.")
     ] = None,
     by: Annotated[str | None, typer.Option(help="Scores to choose by.")] = None,
     ends: Annotated[str | None, typer.Option(help="skip or keep the end blocks.")] = None,
 ) -> None:
-    """Print a saved scan, or choose its blocks by another rule or other scores."""
+    """Print a saved result; of a scan, choose its blocks by another rule or other scores."""
+    from cruxlm.results.comparison import COMPARISON, Comparison
     from cruxlm.results.scan import Scan
-    from cruxlm.runtime.errors import printable
+    from cruxlm.results.tuning import TUNING, Tuning
+    from cruxlm.runtime.errors import OptionError, printable
 
+    chosen_again = not (select is None and by is None and ends is None)
+    for name, kind, shown in (
+        (COMPARISON, Comparison, print_comparison),
+        (TUNING, Tuning, print_tuning),
+    ):
+        if path.name == name or (path / name).is_file():
+            if chosen_again:
+                raise OptionError(f"{path} holds no scan to choose blocks from")
+            shown(kind.load(path), path if path.is_dir() else path.parent)
+            return
     found = Scan.load(path)
-    if select is None and by is None and ends is None:
+    if not chosen_again:
         print_scan(found, None)
         return
     chosen = found.select(rule=select, by=by, ends=ends or "skip")

@@ -120,6 +120,7 @@ def select(
         admissible=tuple(np.flatnonzero(admitted).tolist()),
         frequency=None if frequency is None else tuple(frequency.tolist()),
         ties=tuple(ties.tolist()) if parsed.kind in ("top", "share") else (),
+        values=tuple(scores.values.tolist()),
     )
 
 

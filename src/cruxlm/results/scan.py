@@ -3,13 +3,14 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
+from cruxlm.results.model_ref import ModelRef
 from cruxlm.results.schema import check_scan
 from cruxlm.results.scores import Scores, plain
 from cruxlm.results.selection import Selection
@@ -50,6 +51,11 @@ class Scan:
     controls: Mapping[str, Mapping[str, Scores]] = field(default_factory=dict)
     """The same scores of control models, by control and label."""
 
+    def __post_init__(self) -> None:
+        # A selection plans for its model, whether it was just made or read back.
+        object.__setattr__(self, "selection", self._known(self.selection))
+        object.__setattr__(self, "selections", tuple(map(self._known, self.selections)))
+
     def __getitem__(self, label: str) -> Scores:
         """The scores of a label; ``OptionError`` with a hint when there are none."""
         try:
@@ -78,7 +84,14 @@ class Scan:
             raise OptionError("give k or a rule, not both")
         scores = self[by or self.selection.criterion]
         chosen = f"top:{k}" if k is not None else rule
-        return select(scores, chosen, ends=ends, parameters=self.parameters)
+        return self._known(select(scores, chosen, ends=ends, parameters=self.parameters))
+
+    def _known(self, selection: Selection) -> Selection:
+        """A selection from this scan's scores, with what a plan needs of them and of the model."""
+        identity = self.provenance.get("model", {})
+        model = ModelRef(self.model, identity, self.blocks, self.parameters)
+        values = tuple(self[selection.criterion].values.tolist())
+        return replace(selection, values=values, model=model)
 
     def to_json(self) -> dict[str, Any]:
         """The scan as plain data; arrays of more than one dimension are kept beside it."""

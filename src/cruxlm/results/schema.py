@@ -139,6 +139,12 @@ class Agreement(TypedDict):
     controls: dict[str, dict[str, ControlOverlap]]
 
 
+class Provenance(TypedDict, total=False):
+    """Where a scan comes from: what a plan made from it needs to know its model again."""
+
+    model: dict[str, str]
+
+
 class ScanRecord(TypedDict):
     """``scan.json``."""
 
@@ -153,7 +159,7 @@ class ScanRecord(TypedDict):
     selections: list[SelectionRecord]
     agreement: Agreement
     finding: str
-    provenance: dict[str, Any]
+    provenance: Provenance
     run: dict[str, Any]
     tensors_sha256: str
 

@@ -1,9 +1,10 @@
 """Blocks chosen from scores, with the reason for each."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from cruxlm.results.model_ref import ModelRef
 from cruxlm.results.schema import SelectionRecord
 
 
@@ -27,10 +28,20 @@ class Selection:
     """For each block of the model, the share of half-samples that select it; None without any."""
     ties: tuple[int, ...] = ()
     """Blocks that score exactly like the last one chosen and were left out for their place."""
+    values: tuple[float, ...] | None = field(default=None, compare=False, repr=False)
+    """Score of each block of the model; not saved, a scan that is loaded puts it back."""
+    model: ModelRef | None = field(default=None, compare=False, repr=False)
+    """The model, where a scan made the selection; not saved either."""
+
+    def plan(self, action: str, **options: Any) -> Any:
+        """A ``Plan`` to train, freeze, lora or drop the blocks; see ``cruxlm.plans.make``."""
+        from cruxlm.plans.make import make_plan
+
+        return make_plan(action, self, self.model, **options)
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""
-        record = asdict(self)
+        record = {name: getattr(self, name) for name in SelectionRecord.__annotations__}
         return {name: list(v) if isinstance(v, tuple) else v for name, v in record.items()}
 
     @classmethod

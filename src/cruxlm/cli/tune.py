@@ -1,0 +1,184 @@
+"""``crux tune``: train exactly the planned blocks, alone or as arms of a comparison."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cruxlm.cli.interrupt import importing
+from cruxlm.cli.tune_output import print_comparison, print_tuning
+
+
+def tune(
+    model: Annotated[
+        str | None, typer.Argument(help="Hub id, folder or testbed:NAME; the default without one.")
+    ] = None,
+    data: Annotated[str, typer.Option(help="A file of instruction data, or testbed:FAMILY.")] = "",
+    out: Annotated[Path | None, typer.Option(help="Folder of the result.")] = None,
+    blocks: Annotated[
+        str,
+        typer.Option(
+            help="3,7,8 | first:5 | last:5 | middle:5 | random:5@SEED | dynamics:5 | "
+            "dynamics:25% | all | plan.json"
+        ),
+    ] = "dynamics:5",
+    complement: Annotated[
+        bool, typer.Option("--complement", help="All other blocks instead.")
+    ] = False,
+    method: Annotated[str, typer.Option(help="full, lora or lisa.")] = "full",
+    also: Annotated[
+        str, typer.Option("--with", help="Also train embeddings, norm, head (with commas).")
+    ] = "",
+    against: Annotated[
+        str,
+        typer.Option(
+            help="Compare with arms of as many blocks: random, first, last, middle, lowest; "
+            "or all (with commas)."
+        ),
+    ] = "",
+    arms: Annotated[
+        Path | None, typer.Option(help="A YAML file of arms to compare, the first the reference.")
+    ] = None,
+    seeds: Annotated[int, typer.Option(help="Seeds of every arm.", min=1)] = 3,
+    rates: Annotated[
+        str, typer.Option(help="Learning rates that every arm's is chosen from.")
+    ] = "3e-5,1e-4,3e-4,1e-3",
+    steps: Annotated[int, typer.Option(help="Optimizer steps.")] = 200,
+    batch: Annotated[int, typer.Option(help="Rows of a forward pass.")] = 8,
+    accumulate: Annotated[int, typer.Option(help="Forward passes of a step.")] = 1,
+    lr: Annotated[float, typer.Option(help="Highest learning rate (a single run's).")] = 1e-4,
+    schedule: Annotated[str, typer.Option(help="cosine, linear or constant.")] = "cosine",
+    weight_decay: Annotated[float, typer.Option(help="AdamW's weight decay.")] = 0.0,
+    patience: Annotated[
+        int | None, typer.Option(help="Checks without progress in validation before the end.")
+    ] = None,
+    checks: Annotated[int, typer.Option(help="Checks of the validation loss in a run.")] = 5,
+    r: Annotated[
+        int | None, typer.Option(help="Mean rank, with --method lora; 16 without.")
+    ] = None,
+    alpha: Annotated[float | None, typer.Option(help="Scale of the adapters; 2 r without.")] = None,
+    lisa_blocks: Annotated[int, typer.Option(help="Blocks that LISA trains at a time.")] = 2,
+    lisa_every: Annotated[int, typer.Option(help="Steps after which LISA draws again.")] = 10,
+    n: Annotated[
+        int | None, typer.Option("--n", "--limit", help="Rows to train on; all without.")
+    ] = None,
+    test: Annotated[
+        str | None, typer.Option(help="A file of test rows; else a tenth of the data.")
+    ] = None,
+    max_tokens: Annotated[
+        int | None, typer.Option(help="Longest row; longer responses are cut and counted.")
+    ] = None,
+    accuracy: Annotated[
+        bool | None, typer.Option("--accuracy/--no-accuracy", help="Judge greedy answers.")
+    ] = None,
+    pack: Annotated[bool, typer.Option("--pack", help="Several rows share a sequence.")] = False,
+    cache_prefix: Annotated[
+        bool, typer.Option("--cache-prefix", help="Compute the frozen blocks below only once.")
+    ] = False,
+    seed: Annotated[int, typer.Option(help="Seed of the training; of arms, the first.")] = 0,
+    dtype: Annotated[str | None, typer.Option(help="float32, bfloat16 or float16.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda or mps.")] = None,
+    revision: Annotated[str | None, typer.Option(help="Revision of a hub model.")] = None,
+    trust_remote_code: Annotated[
+        bool, typer.Option("--trust-remote-code", help="Run code that comes with the model.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, not a table.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be trained, and stop.")
+    ] = False,
+) -> None:
+    """Train the planned blocks of MODEL on instruction data, and measure what that changed."""
+    from rich.console import Console
+    from rich.markup import escape
+
+    from cruxlm.runtime.errors import MissingExtraError, OptionError, printable
+
+    if not data:
+        raise OptionError("name the --data: a file of instruction data, or testbed:FAMILY")
+    if arms is not None and against:
+        raise OptionError("give --arms or --against, not both")
+    with importing():
+        try:
+            import accelerate  # noqa: F401
+        except ImportError as error:
+            raise MissingExtraError(
+                "tuning needs accelerate: pip install 'cruxlm[train]'"
+            ) from error
+        from cruxlm.workflows.arm import Arm, against_arms, read_arms
+        from cruxlm.workflows.arms import arms as run_arms
+        from cruxlm.workflows.arms import plan_arms
+        from cruxlm.workflows.tune import plan_tuning
+        from cruxlm.workflows.tune import tune as run_tune
+
+    console = Console(stderr=True, highlight=False)
+    parts = tuple(part.strip() for part in also.split(",") if part.strip())
+    shared: dict[str, Any] = {
+        "data": data,
+        "n": n,
+        "test": test,
+        "max_tokens": max_tokens,
+        "accuracy": accuracy,
+        "loading": {
+            "dtype": dtype,
+            "device": device,
+            "revision": revision,
+            "trust_remote_code": trust_remote_code,
+        },
+        "steps": steps,
+        "batch": batch,
+        "accumulate": accumulate,
+        "schedule": schedule,
+        "weight_decay": weight_decay,
+        "patience": patience,
+        "checks": checks,
+        "lisa_blocks": lisa_blocks,
+        "lisa_every": lisa_every,
+        "pack": pack,
+        "cache_prefix": cache_prefix,
+        "seed": seed,
+    }
+    watching: dict[str, Any] = {
+        "say": lambda line: console.print(escape(line), style="dim"),
+        "show_progress": not as_json,
+    }
+    single: dict[str, Any] = {
+        "blocks": blocks,
+        "complement": complement,
+        "method": method,
+        "parts": parts,
+        "r": r,
+        "alpha": alpha,
+        "learning_rate": lr,
+    }
+    compare = arms is not None or bool(against)
+    if compare:
+        own = Arm(blocks, method, complement, parts, r, alpha)
+        single = {
+            "arms": read_arms(arms) if arms else against_arms(own, against.split(",")),
+            "seeds": seeds,
+            "learning_rates": [_number(rate) for rate in rates.split(",")],
+        }
+    if dry_run:
+        lines = (plan_arms if compare else plan_tuning)(model, **shared, **single)
+        print("\n".join(map(printable, lines)))
+        return
+    if out is None:
+        raise OptionError("name a folder for the result with --out")
+    run: Any = run_arms if compare else run_tune
+    found = run(model, out=out, **shared, **single, **watching)
+    if as_json:
+        print(json.dumps(found.to_json(), indent=1, allow_nan=False))
+    elif compare:
+        print_comparison(found, out)
+    else:
+        print_tuning(found, out)
+
+
+def _number(text: str) -> float:
+    from cruxlm.runtime.errors import OptionError
+
+    try:
+        return float(text)
+    except ValueError as error:
+        raise OptionError(f"--rates: {text!r} is no learning rate") from error

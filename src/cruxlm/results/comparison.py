@@ -1,0 +1,214 @@
+"""A comparison of arms: what each plan is worth, at its own best learning rate, over seeds."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, TypedDict
+
+from cruxlm.results.schema import Number, check_shape
+from cruxlm.results.scores import plain
+from cruxlm.runtime.errors import ResultError, printable
+from cruxlm.runtime.files import write_all
+
+FORMAT = "crux.comparison/1"
+COMPARISON, REPORT_NAME = "comparison.json", "report.html"
+
+
+class GapRecord(TypedDict):
+    """The shape of a `Gap`."""
+
+    mean: float
+    halfwidth: Number
+    spread: Number
+
+
+class ArmRecord(TypedDict):
+    """The shape of an `ArmResult`."""
+
+    name: str
+    method: str
+    blocks: str
+    drawn: list[list[int]]
+    parameters: int
+    learning_rate: float
+    validation: dict[str, Number]
+    losses: list[float]
+    accuracies: list[float] | None
+    loss_gap: GapRecord | None
+    accuracy_gap: GapRecord | None
+    step_seconds: Number
+    memory_mib: Number
+    curve: list[list[float]]
+
+
+class ComparisonRecord(TypedDict):
+    """The shape of ``comparison.json``."""
+
+    format: str
+    model: str
+    reference: str
+    arms: list[ArmRecord]
+    before: dict[str, float]
+    seeds: list[int]
+    data: dict[str, Any]
+    settings: dict[str, Any]
+    finding: str
+    warnings: list[str]
+    provenance: dict[str, Any]
+    run: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Gap:
+    """An arm's difference from the reference, paired by seed and test row."""
+
+    mean: float
+    """Arm less reference."""
+    halfwidth: float | None
+    """Half the width of its 95 % interval over seeds and rows; None where there is none."""
+    spread: float | None
+    """Standard deviation of the seeds' means; None with one seed."""
+
+    @property
+    def clear(self) -> bool:
+        """Whether the interval leaves out zero."""
+        return self.halfwidth is not None and abs(self.mean) > self.halfwidth
+
+
+@dataclass(frozen=True)
+class ArmResult:
+    """One arm."""
+
+    name: str
+    """What it is called."""
+    method: str
+    """full, lora or lisa."""
+    blocks: str
+    """The expression that its blocks come from."""
+    drawn: tuple[tuple[int, ...], ...]
+    """The blocks that were trained, by seed."""
+    parameters: int
+    """Parameters that were trained, with the first seed."""
+    learning_rate: float
+    """The one of lowest validation loss."""
+    validation: Mapping[str, float | None]
+    """Validation loss by learning rate, with the first seed."""
+    losses: tuple[float, ...]
+    """Test loss by seed: nats a token, every row counting the same."""
+    accuracies: tuple[float, ...] | None
+    """Accuracy by seed; None where answers cannot be judged."""
+    loss_gap: Gap | None
+    """Difference from the reference; None for the reference."""
+    accuracy_gap: Gap | None
+    """The same of the accuracy."""
+    step_seconds: float | None
+    """Median time of a step; None when every run had been done before."""
+    memory_mib: float | None
+    """Estimated memory of a step; None where it cannot be estimated."""
+    curve: tuple[tuple[float, float], ...]
+    """Steps and validation loss, with the first seed at the learning rate chosen."""
+
+    @property
+    def loss(self) -> float:
+        """Mean test loss over seeds."""
+        return sum(self.losses) / len(self.losses)
+
+    @property
+    def accuracy(self) -> float | None:
+        """Mean accuracy over seeds."""
+        return None if self.accuracies is None else sum(self.accuracies) / len(self.accuracies)
+
+
+@dataclass(frozen=True, repr=False)
+class Comparison:
+    """What ``crux tune --arms`` returns. Printed it is a table."""
+
+    model: str
+    """The model as it was named."""
+    reference: str
+    """The arm that the others are compared with."""
+    arms: tuple[ArmResult, ...]
+    """All arms, in the order they were asked for."""
+    before: Mapping[str, float]
+    """Test loss, and accuracy where there is one, of the model before."""
+    seeds: tuple[int, ...]
+    """Seeds of every arm."""
+    data: Mapping[str, Any]
+    """See ``Tuning.data``."""
+    settings: Mapping[str, Any]
+    """The settings that the arms share."""
+    finding: str
+    """One sentence for each arm: better, worse, or not distinguishable."""
+    warnings: tuple[str, ...]
+    """What makes the comparison less than fair."""
+    provenance: Mapping[str, Any]
+    """Versions, model content, dtype, device."""
+    run: Mapping[str, Any]
+    """Date, peak memory."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data, null for what is undefined."""
+        record: dict[str, Any] = plain({**vars(self), "arms": [asdict(arm) for arm in self.arms]})
+        return {"format": FORMAT, **record}
+
+    @classmethod
+    def from_json(cls, record: Any) -> "Comparison":
+        """Read back what ``to_json`` wrote; ``ResultError`` where it is something else."""
+        if not isinstance(record, dict) or record.get("format") != FORMAT:
+            raise ResultError(f"not a comparison of format {FORMAT}")
+        check_shape(record, ComparisonRecord, "the comparison")
+        given = {key: record[key] for key in ComparisonRecord.__annotations__ if key != "format"}
+        given["arms"] = tuple(_arm(arm) for arm in given["arms"])
+        given["seeds"], given["warnings"] = tuple(given["seeds"]), tuple(given["warnings"])
+        return cls(**given)
+
+    def save(self, folder: str | Path) -> Path:
+        """Write ``comparison.json`` and ``report.html``; both or neither."""
+        from cruxlm.report.arms_page import arms_page
+
+        text = json.dumps(self.to_json(), indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+        write_all(
+            Path(folder),
+            {
+                COMPARISON: text.encode("utf-8", "backslashreplace"),
+                REPORT_NAME: arms_page(self).encode("utf-8", "backslashreplace"),
+            },
+        )
+        return Path(folder)
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Comparison":
+        """Read from a folder or its ``comparison.json``; ``ResultError`` when it is damaged."""
+        source = Path(path)
+        source = source / COMPARISON if source.is_dir() else source
+        try:
+            return cls.from_json(json.loads(source.read_text("utf-8")))
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise ResultError(f"there is no comparison at {source}") from error
+        except (OSError, ValueError, RecursionError, ResultError) as error:
+            raise ResultError(f"{source} is damaged: {error}") from error
+
+    def table(self) -> Any:
+        """The arms as a rich table."""
+        from cruxlm.charts.arms import arms_table
+
+        return arms_table(self.to_json())
+
+    def __repr__(self) -> str:
+        """The table of the terminal, without colour."""
+        from cruxlm.charts.table import as_text
+
+        return as_text(self.table(), printable(self.finding))
+
+
+def _arm(record: Mapping[str, Any]) -> ArmResult:
+    given = dict(record)
+    given["drawn"] = tuple(tuple(blocks) for blocks in given["drawn"])
+    given["curve"] = tuple((step, loss) for step, loss in given["curve"])
+    given["losses"] = tuple(given["losses"])
+    if given["accuracies"] is not None:
+        given["accuracies"] = tuple(given["accuracies"])
+    for name in ("loss_gap", "accuracy_gap"):
+        given[name] = None if given[name] is None else Gap(**given[name])
+    return ArmResult(**given)
