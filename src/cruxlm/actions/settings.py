@@ -21,7 +21,7 @@ class Settings:
 
     method: str = "full"
     """What is trained in the planned blocks; see ``METHODS``."""
-    steps: int = 200
+    steps: int = 100
     """Optimizer steps."""
     batch: int = 8
     """Rows of one forward pass."""

@@ -43,8 +43,8 @@ def tune(
     seeds: Annotated[int, typer.Option(help="Seeds of every arm.", min=1)] = 3,
     rates: Annotated[
         str, typer.Option(help="Learning rates that every arm's is chosen from.")
-    ] = "3e-5,1e-4,3e-4,1e-3",
-    steps: Annotated[int, typer.Option(help="Optimizer steps.")] = 200,
+    ] = "1e-4,3e-4,1e-3",
+    steps: Annotated[int, typer.Option(help="Optimizer steps.")] = 100,
     batch: Annotated[int, typer.Option(help="Rows of a forward pass.")] = 8,
     accumulate: Annotated[int, typer.Option(help="Forward passes of a step.")] = 1,
     lr: Annotated[float, typer.Option(help="Highest learning rate (a single run's).")] = 1e-4,

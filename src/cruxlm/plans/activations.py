@@ -8,9 +8,11 @@ row, these many numbers:
 inputs of norms                      :math:`N d`: the residual stream, wherever it is read
 outputs of linear maps               :math:`q + 2 kv`, and :math:`f` or, gated, :math:`2 f`; not
                                      those that are added to the residual stream
-attention, fused                     :math:`q`, its output
-attention, eager                     :math:`H T` scores in float32 (in half precision once more
-                                     in that) and :math:`2 (q - kv)` repeated keys and values
+attention, flash                     :math:`q`, its output
+attention, sdpa                      the same, and as rows of a batch are padded :math:`T` for the
+                                     mask and :math:`2 (q - kv)` for repeated keys and values
+attention, eager                     :math:`2 (q - kv)`, and :math:`H T` scores in float32 (in half
+                                     precision once more in that)
 feed-forward                         :math:`f` where it is gated; :math:`3 f` for a GELU that is
                                      computed in steps (GPT-2)
 in a block that is trained           the inputs of its linear maps, :math:`2 d + f` (and
@@ -72,6 +74,7 @@ def token_bytes(
     head = int(getattr(config, "head_dim", None) or width // heads)
     q, kv = heads * head, int(getattr(config, "num_key_value_heads", None) or heads) * head
     eager = model.attention == "eager"
+    flash = (model.attention or "").startswith("flash")
 
     maps = list(_maps(module, config))
     down = [held for held in maps if held.write == width and held.read not in (width, q)]
@@ -93,8 +96,9 @@ def token_bytes(
     read = sum(numbers for (_, own), numbers in inputs.items() if own in (width, *_reads(down)))
 
     kept = outputs + inner * (gated + 3 * _gelu_in_steps(module))
-    kept += 2 * (q - kv) if eager else q
-    kept += q if eager and changed else 0
+    kept += 0 if eager and not changed else q  # else only what reads the output keeps it
+    kept += 0 if flash else 2 * (q - kv)
+    kept += 0 if flash or eager else tokens
     kept += normed if trained and in_steps else 0
     scores = heads * tokens * (FLOAT32 + (size if size < FLOAT32 else 0)) if eager else 0
     return (

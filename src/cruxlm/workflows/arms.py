@@ -29,7 +29,7 @@ from cruxlm.workflows.tune import Say, tune_plan
 from cruxlm.workflows.tuning_items import cached_block
 from cruxlm.workflows.tuning_ready import Prepared, measured, prepared
 
-LEARNING_RATES = (3e-5, 1e-4, 3e-4, 1e-3)
+LEARNING_RATES = (1e-4, 3e-4, 1e-3)
 """The grid that every arm's learning rate is chosen from."""
 
 
