@@ -85,7 +85,9 @@ def made(kind: str, *, seed: int = 0, attention: str | None = None, **changes) -
 
 
 def step(model: PreTrainedModel, *, batch: int = 2, tokens: int = 9, seed: int = 0) -> torch.Tensor:
-    """The loss on random tokens, ready for a backward pass."""
+    """The loss on random tokens, of which the first row lacks two, ready for a backward pass."""
     draw = torch.Generator().manual_seed(seed)
     ids = torch.randint(3, VOCABULARY, (batch, tokens), generator=draw)
-    return model(input_ids=ids, labels=ids, use_cache=False).loss
+    mask = torch.ones_like(ids)
+    mask[0, -2:] = 0
+    return model(input_ids=ids, attention_mask=mask, labels=ids, use_cache=False).loss

@@ -93,9 +93,11 @@ def token_bytes(
     changed = [held for held in maps if trained or f"{path}.{held.name}" in adapted]
     # Maps side by side read one input; what the output of attention enters is counted with it.
     inputs = {(_parent(held), held.read): held.share * held.read for held in changed}
-    read = sum(numbers for (_, own), numbers in inputs.items() if own in (width, *_reads(down)))
+    # A ReLU keeps its output alone, which is counted with the outputs.
+    apart = set() if _has(module, nn.ReLU) else {held.read for held in down}
+    read = sum(numbers for (_, own), numbers in inputs.items() if own in {width, *apart})
 
-    kept = outputs + inner * (gated + 3 * _gelu_in_steps(module))
+    kept = outputs + inner * (gated + 3 * _has(module, NewGELUActivation, FastGELUActivation))
     kept += 0 if eager and not changed else q  # else only what reads the output keeps it
     kept += 0 if flash else 2 * (q - kv)
     kept += 0 if flash or eager else tokens
@@ -141,16 +143,11 @@ def _parent(held: _Map) -> str:
     return held.name.rpartition(".")[0]
 
 
-def _reads(maps: Collection[_Map]) -> set[int]:
-    return {held.read for held in maps}
-
-
 def _norm_width(module: nn.Module) -> int:
     """Width of a norm; 0 for what is none."""
     own = list(module.parameters(recurse=False))
     return own[0].numel() if own and all(parameter.dim() == 1 for parameter in own) else 0
 
 
-def _gelu_in_steps(module: nn.Module) -> bool:
-    kinds = (NewGELUActivation, FastGELUActivation)
+def _has(module: nn.Module, *kinds: type) -> bool:
     return any(isinstance(part, kinds) for part in module.modules())
