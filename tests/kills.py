@@ -8,7 +8,6 @@ import sys
 from collections import Counter
 
 import torch
-import transformers.modeling_utils
 
 from cruxlm.runtime.checkpoints import SEAL, damage
 
@@ -38,8 +37,10 @@ class Kill:
 
         trainer.compute_loss = counted
         torch.save = self._halving(torch.save)
-        library = transformers.modeling_utils
-        library.safe_save_file = self._halving(library.safe_save_file)
+        for name in ("transformers.modeling_utils", "peft.peft_model"):
+            if name in sys.modules:
+                library = sys.modules[name]
+                library.safe_save_file = self._halving(library.safe_save_file)
         sys.addaudithook(self._audit)
 
     def _reached(self, kind):

@@ -38,7 +38,11 @@ class BlockTrainer(Trainer):
         guide: Guide | None = None,
         **given: Any,
     ) -> None:
+        config: Any = getattr(given["model"], "config", None)
+        usual = getattr(config, "use_cache", None)
         super().__init__(**given)
+        if usual is not None:
+            config.use_cache = usual  # transformers 5 turns the KV cache off, and it would be saved
         self.blocks = blocks
         self.validate = validate
         self.guide = guide

@@ -5,6 +5,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from cruxlm.data.instructions import load_instructions, split
@@ -47,7 +48,7 @@ class TuningData:
     """Rows of a file that are not trained on, by reason."""
 
 
-def tuning_data(spec: str, *, n: int | None, test: str | None) -> TuningData:
+def tuning_data(spec: str | Path, *, n: int | None, test: str | Path | None) -> TuningData:
     """Read a file, or draw rows of testbed families (``testbed:stars``, ``testbed:stars,hops``).
 
     ``n`` is the number of rows to train on, all of a file's when left out. ``test`` is a file of
@@ -59,6 +60,7 @@ def tuning_data(spec: str, *, n: int | None, test: str | None) -> TuningData:
     """
     if n is not None and n < 1:
         raise OptionError(f"n must be 1 or more, not {n}")
+    spec = str(spec)
     if spec.startswith(PREFIX):
         if test is not None:
             raise OptionError("the testbed has test rows of its own: leave out --test")
@@ -105,11 +107,16 @@ def _generated(families: Sequence[str], n: int | None) -> TuningData:
     asked = {row.prompt for row in tested.values()}
     others = [row for row in rows("heldout", VALIDATED, 1, families) if row.prompt not in asked]
     trained = rows("train", count, 0, families)
+    judged = all(is_right(row, row.response) is not None for row in tested.values())
+
+    def grade(chat: ChatRow, text: str) -> bool | None:
+        return is_right(tested[chat["id"]], text)
+
     return TuningData(
         name=PREFIX + ",".join(families),
         sha256=f"{PREFIX}{','.join(families)} train {count}",
         train=[row.as_chat() for row in trained],
         validation=[row.as_chat() for row in others],
         test=[row.as_chat() for row in tested.values()],
-        grade=lambda chat, text: is_right(tested[chat["id"]], text),
+        grade=grade if judged else None,
     )

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from torch import nn
@@ -95,9 +96,9 @@ class Prepared:
 
 def prepared(
     model: Any,
-    data: str,
+    data: str | Path,
     n: int | None,
-    test: str | None,
+    test: str | Path | None,
     max_tokens: int | None,
     loading: Mapping[str, Any],
 ) -> Prepared:
