@@ -64,7 +64,7 @@ def test_printed_it_is_a_table():
     }
     assert arms["dynamics"].startswith("▶")
     assert "+0.250 ± 0.040*" in arms["random"]
-    assert "2, other ones a seed" in arms["random"]
+    assert "2, drawn anew" in arms["random"]
     assert "10, 11" in arms["last"]
     assert "+0.010 ± 0.030 " in arms["last"]  # its interval holds zero: no star
     assert "222k" in arms["last"]

@@ -54,7 +54,7 @@ def arms_table(comparison: Mapping[str, Any]) -> Table:
 def listed(drawn: list[list[int]]) -> str:
     """The blocks of an arm, or how many when its seeds have different ones."""
     if any(blocks != drawn[0] for blocks in drawn):
-        return f"{len(drawn[0])}, other ones a seed"
+        return f"{len(drawn[0])}, drawn anew"
     if len(drawn[0]) > MOST_BLOCKS:
         return f"{len(drawn[0])} blocks"
     return ", ".join(map(str, drawn[0]))
