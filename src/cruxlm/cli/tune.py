@@ -139,7 +139,7 @@ def tune(
         "seed": seed,
     }
     watching: dict[str, Any] = {
-        "say": lambda line: console.print(escape(line), style="dim"),
+        "say": lambda line: console.print(escape(printable(line)), style="dim", soft_wrap=True),
         "show_progress": not as_json,
     }
     single: dict[str, Any] = {

@@ -78,7 +78,7 @@ def notes(data: Any) -> list[str]:
         said.append(f"{data['truncated']} training rows were cut at the right")
     if data["left_out"]:
         counts = ", ".join(f"{n} {why.replace('_', ' ')}" for why, n in data["left_out"].items())
-        said.append(f"training rows left out: {counts}")
+        said.append(f"rows left out: {counts}")
     return said
 
 

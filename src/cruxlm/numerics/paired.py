@@ -64,5 +64,7 @@ def paired_difference(differences: Float[np.ndarray, "seeds samples"]) -> Differ
     total = sum(square for square, _ in terms)
     wobble = sum(square**2 / freedom for square, freedom in terms)
     freedom = total**2 / wobble if wobble > 0 else float(samples - 1)
+    # The term that is taken off can leave less freedom than any term has.
+    freedom = max(freedom, float(min(freedoms for _, freedoms in terms)))
     halfwidth = float(student.ppf((1 + LEVEL) / 2, freedom)) * math.sqrt(variance)
     return Difference(mean, halfwidth, seeds, samples, spread)

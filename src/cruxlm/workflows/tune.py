@@ -85,6 +85,8 @@ def tune(
     plan = planner.plan(
         blocks, method=wished.method, complement=complement, parts=parts, r=r, alpha=alpha
     )
+    if wished.cache_prefix:
+        cached_block(ready.model, plan)
     return tune_plan(
         ready, plan, wished, folder, accuracy=accuracy, say=say, show_progress=show_progress
     )
