@@ -558,11 +558,11 @@ def test_a_real_model_on_real_data(real_models, real_data, tmp_path, name, metho
         begin, end = encode_chat(model.tokenizer, row["messages"]).response
         if begin > 0 and end <= 60:
             kept.append(row)
-    write(tmp_path / "rows.jsonl", kept[:40])
+    write(tmp_path / "rows.jsonl", kept[:24])
     held = everything(model.module)
     made = tune(
         model, data=str(tmp_path / "rows.jsonl"), blocks=blocks, parts=parts, method=method,
-        out=tmp_path / "out", steps=4, batch=4, checks=2, learning_rate=1e-3, warmup=0.0,
+        out=tmp_path / "out", steps=3, batch=2, checks=1, learning_rate=1e-3, warmup=0.0,
         lisa_every=1,
     )  # fmt: skip
     moved = changed(held)
