@@ -16,6 +16,7 @@ from cruxlm.actions.lisa import drawn_blocks
 from cruxlm.actions.settings import Settings
 from cruxlm.models.load import load_model
 from cruxlm.runtime.errors import OptionError
+from models.architectures import MODERN
 from moments import At, same, stop
 from plans.twelve import BLOCKS, made
 
@@ -111,6 +112,9 @@ def check_adapters(run, kind, blocks, parts):
         ]
         assert not torch.equal(copy, original), name
     assert {name for name, p in named.items() if p.requires_grad} == {*adapters, *copies}
+    # Experts that are fused are no linear maps, and that is said.
+    fused = MODERN and kind in ("mixtral", "qwen3_moe")
+    assert ("experts" in str(run.trained)) == ("frozen" in str(run.trained)) == fused
     assert run.trained.count == sum(p.numel() for p in [*adapters.values(), *copies.values()])
 
 

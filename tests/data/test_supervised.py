@@ -90,6 +90,10 @@ def test_a_row_that_is_refused_is_named():
         encode_rows(made(SPACED), [rows_of("yes")[0], {"messages": chat("yes")[:1]}], 99)
     with pytest.raises(ProbeError, match=r"^row 'r0' has no token before its response"):
         encode_rows(made(None), [{"id": "r0", "messages": chat("yes")[1:]}], 99)
+    largest = max(encode_rows(made(SPACED), rows_of("no", "yes"), 99).rows[1].tokens)
+    assert encode_rows(made(SPACED), rows_of("no", "yes"), 99, largest + 1).rows
+    with pytest.raises(ProbeError, match=rf"^row 'r\d': .* {largest}, the model knows {largest}:"):
+        encode_rows(made(SPACED), rows_of("no", "yes"), 99, largest)
 
 
 # Batches.

@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from conftest import byte_tokenizer
 from cruxlm.evaluate.decoding import greedy
 from cruxlm.evaluate.examples import Example, examples_from_chats
-from cruxlm.evaluate.generation import Generation, judged, normalised
+from cruxlm.evaluate.generation import Generation, concludes, judged, normalised
 from cruxlm.models.load import load_model
 from cruxlm.runtime.errors import OptionError, ProbeError
 from evaluate.tiny_models import built, drawn, rigged
@@ -171,6 +171,33 @@ def test_texts_that_count_as_the_same(text, answer, same):
 @given(st.text())
 def test_normalising_twice_changes_nothing_more(text):
     assert normalised(normalised(text)) == normalised(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "answer", "right"),
+    [
+        ("6 * 7 = <<6*7=42>>42\n#### 42", "42", True),
+        ("so it is 42.", "42", True),
+        ("42", "42", True),
+        ("42 it is, not 41", "42", False),
+        ("142", "42", False),
+        ("3.42", "42", False),
+        ("1,042", "42", False),
+        ("-42", "42", False),
+        ("-42", "-42", True),
+        ("5-42", "-42", False),
+        ("#### 1,042", "1042", True),
+        ("#### 1042000", "1,042,000", True),
+        ("in 1,2", "12", False),
+        ("the answer is Paris!", "paris", True),
+        ("comparis", "paris", False),
+        ("a.b", "axb", False),
+        ("$5", "$5", True),
+        ("", "42", False),
+    ],
+)
+def test_texts_that_end_with_an_answer(text, answer, right):
+    assert concludes(text, answer) == right
 
 
 def test_undefined_is_not_wrong():

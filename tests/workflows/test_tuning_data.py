@@ -144,6 +144,23 @@ def test_what_is_not_there(tmp_path):
         tuning_data("hops", n=None, test=None)
 
 
+def test_answers_at_the_end_of_responses_are_judged_by(tmp_path):
+    rows = [
+        {"question": f"What is {n} and {n + 1}?", "answer": f"It is easy.\n#### {2 * n + 1}"}
+        for n in range(40)
+    ]
+    found = tuning_data(write(tmp_path / "sums.jsonl", rows), n=None, test=None)
+    row = found.test[0]
+    assert found.grade(row, f"I think #### {row['answer']}") is True
+    assert found.grade(row, f"I think #### 1{row['answer']}") is False
+    # One response without a conclusion, and no answer can be judged like this.
+    bare = [{**row, "answer": "It is hard."} for row in rows]
+    assert tuning_data(write(tmp_path / "bare.jsonl", bare), n=None, test=None).grade is None
+    # Nor when the answer stands elsewhere.
+    first = [{"prompt": row["question"], "response": "7 it is", "answer": "7"} for row in rows]
+    assert tuning_data(write(tmp_path / "first.jsonl", first), n=None, test=None).grade is None
+
+
 # The testbed.
 
 

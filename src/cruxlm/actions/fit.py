@@ -9,7 +9,7 @@ import shutil
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -27,7 +27,7 @@ from cruxlm.actions.trainer import BlockTrainer, Follow, Guide, Validate
 from cruxlm.models.load import LoadedModel
 from cruxlm.models.parts import parts_of
 from cruxlm.plans.apply import Trained, apply, trained
-from cruxlm.plans.lora import lora_config
+from cruxlm.plans.lora import lora_config, lora_targets
 from cruxlm.results.plan import Plan
 from cruxlm.runtime.errors import OptionError, OutputError
 from cruxlm.runtime.files import write_all
@@ -79,6 +79,7 @@ def prepare(model: LoadedModel, plan: Plan, settings: Settings) -> tuple[nn.Modu
     if settings.method != "lora":
         return model.module, apply(plan, model)
     config, parts = lora_config(plan, model), parts_of(model)
+    left_out = str(lora_targets(plan, model))
     from peft import get_peft_model
 
     with torch.random.fork_rng(), warnings.catch_warnings():
@@ -87,7 +88,7 @@ def prepare(model: LoadedModel, plan: Plan, settings: Settings) -> tuple[nn.Modu
         adapted: Any = get_peft_model(model.module, config)
     # At every checkpoint peft would ask the hub whether the embeddings have grown since.
     adapted.save_pretrained = partial(adapted.save_pretrained, save_embedding_layers=False)
-    return adapted, trained(model, parts)
+    return adapted, replace(trained(model, parts), left_out=left_out)
 
 
 def fit(

@@ -43,12 +43,17 @@ class Supervised:
     """Rows passed over, by reason: ``prompt_too_long``, no room for a token of the response."""
 
 
-def encode_rows(tokenizer: Any, rows: Sequence[Mapping[str, Any]], max_tokens: int) -> Supervised:
+def encode_rows(
+    tokenizer: Any,
+    rows: Sequence[Mapping[str, Any]],
+    max_tokens: int,
+    vocabulary: int | None = None,
+) -> Supervised:
     """Chat rows as tokens, none longer than ``max_tokens``.
 
     What a template writes after the response is left off: nothing is learned there, and no token
     before it can see it. Raises ``ProbeError`` for a row that is no chat or that the template
-    refuses, naming it, and when there is no row left.
+    refuses or has a token beyond ``vocabulary``, naming it, and when there is no row left.
     """
     kept: list[SupervisedRow] = []
     truncated = 0
@@ -63,6 +68,11 @@ def encode_rows(tokenizer: Any, rows: Sequence[Mapping[str, Any]], max_tokens: i
         if begin == 0:
             raise ProbeError(
                 f"row {name!r} has no token before its response: nothing to predict that from"
+            )
+        if vocabulary and max(encoded.tokens) >= vocabulary:
+            raise ProbeError(
+                f"row {name!r}: the tokenizer gives token {max(encoded.tokens)}, the model knows "
+                f"{vocabulary}: they do not belong together"
             )
         if begin >= max_tokens:
             left_out["prompt_too_long"] += 1

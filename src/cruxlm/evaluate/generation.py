@@ -1,6 +1,7 @@
 """Accuracy of what a model writes: greedy decoding, judged example by example."""
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -82,6 +83,15 @@ def judged(example: Example, text: str) -> float:
         return float(normalised(text) == normalised(example.answer))
     verdict = example.grade(text)
     return math.nan if verdict is None else float(bool(verdict))
+
+
+def concludes(text: str, answer: str) -> bool:
+    """Whether a text ends with an answer: as ``normalised`` has both, thousands without commas.
+
+    The answer must be a whole word, with its sign: 42 is not at the end of 142, -42 or 3.42.
+    """
+    said, wanted = (re.sub(r"(?<=\d),(?=\d{3}\b)", "", normalised(t)) for t in (text, answer))
+    return re.search(rf"(?<![\w.,\-]){re.escape(wanted)}$", said) is not None
 
 
 def normalised(text: str) -> str:

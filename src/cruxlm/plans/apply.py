@@ -22,6 +22,8 @@ class Trained:
     """The same of ``embeddings``, ``norm``, ``head`` and ``other``."""
     total: int
     """Parameters of the model, adapters included."""
+    left_out: str = ""
+    """What of the planned blocks no adapter can be put on, in words."""
 
     @property
     def count(self) -> int:
@@ -40,7 +42,7 @@ class Trained:
         where += [f"{part} ({size / self.count:.0%} of it)" for part, size in self.parts.items()]
         return (
             f"trains {self.count:,} of {self.total:,} parameters ({100 * self.share:.1f} %): "
-            f"{', '.join(where)}"
+            f"{', '.join(where)}{self.left_out and '; '}{self.left_out}"
         )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cruxlm.data.instructions import load_instructions, split
+from cruxlm.evaluate.generation import concludes
 from cruxlm.runtime.errors import OptionError
 from cruxlm.testbed.families import FAMILIES, TARGETS
 from cruxlm.testbed.home import PREFIX
@@ -89,9 +90,21 @@ def tuning_data(spec: str | Path, *, n: int | None, test: str | Path | None) -> 
         train=rest[:n],
         validation=validation[:VALIDATED],
         test=tested[:TESTED],
+        grade=_concluding(tested[:TESTED]),
         test_sha256=test_sha256,
         left_out=left_out,
     )
+
+
+def _concluding(rows: Sequence[ChatRow]) -> Callable[[ChatRow, str], bool] | None:
+    """Judges by the end of an answer, where every right response says more than its answer."""
+    if any("choices" in row or not row.get("answer") for row in rows):
+        return None
+
+    def grade(row: ChatRow, text: str) -> bool:
+        return concludes(text, row["answer"])
+
+    return grade if all(grade(row, row["messages"][-1]["content"]) for row in rows) else None
 
 
 def _asked(row: ChatRow) -> str:

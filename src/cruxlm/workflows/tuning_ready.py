@@ -14,6 +14,7 @@ from cruxlm.evaluate.examples import Example, examples_from_chats, fitting
 from cruxlm.evaluate.generation import Generation
 from cruxlm.evaluate.loss import Loss
 from cruxlm.models.load import LoadedModel, load_model
+from cruxlm.models.locate import text_config
 from cruxlm.results.evaluation import Evaluation
 from cruxlm.results.tuning import ACCURACY, LOSS
 from cruxlm.runtime.errors import ModelError, OptionError, ProbeError
@@ -113,7 +114,8 @@ def prepared(
     if not limits:
         raise OptionError(f"nothing says how long a row {loaded.name} can read: give --max-tokens")
     limit = min(limits)
-    rows = encode_rows(loaded.tokenizer, read.train, limit)
+    vocabulary = getattr(text_config(loaded.module), "vocab_size", None)
+    rows = encode_rows(loaded.tokenizer, read.train, limit, vocabulary)
     validation, _ = fitting(examples_from_chats(loaded.tokenizer, read.validation), limit)
     tested, _ = fitting(examples_from_chats(loaded.tokenizer, read.test, read.grade), limit)
     if not tested:
