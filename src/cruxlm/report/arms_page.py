@@ -25,7 +25,7 @@ def arms_page(comparison: Comparison) -> str:
 def _sections(comparison: Comparison) -> Iterator[str]:
     yield _table(comparison)
     gaps = [
-        (arm.name, arm.loss_gap.mean, arm.loss_gap.halfwidth)
+        (arm.name, arm.loss_gap.mean, arm.loss_gap.interval)
         for arm in comparison.arms
         if arm.loss_gap is not None
     ]
@@ -68,7 +68,7 @@ def _draws(comparison: Comparison) -> Iterator[tuple[str, tuple[int, ...]]]:
 
 def _table(comparison: Comparison) -> str:
     judged = comparison.arms[0].accuracies is not None
-    header = ["arm", "method", "blocks", "trains", "learning rate", "test loss", "by seed"]
+    header = ["arm", "method", "blocks", "trains", "rate", "test loss", "by seed"]
     header += ["against reference", *(["accuracy"] if judged else []), "ms a step", "MiB a step"]
     before = comparison.before
     first = ["before", "", "", "", "", f"{before['loss']:.4f}", "", ""]
@@ -87,7 +87,7 @@ def _table(comparison: Comparison) -> str:
 
 def _row(arm: ArmResult, judged: bool) -> list[str]:
     gap = arm.loss_gap
-    losses = ", ".join(f"{loss:.4f}" for loss in arm.losses)
+    losses = ", ".join(f"{loss:.3f}" for loss in arm.losses)
     row = [arm.name, arm.method, listed([list(b) for b in arm.drawn])]
     row += [short(arm.parameters), f"{arm.learning_rate:g}", f"{arm.loss:.4f}", losses]
     row.append(gap_text(None if gap is None else vars(gap)))
