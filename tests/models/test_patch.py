@@ -305,3 +305,47 @@ def test_modes_that_change_meanwhile_come_back(enter: Any) -> None:
             assert all(part.training for part in model)
         assert [part.training for part in model] == [enter is training_mode] * 2
     assert [part.training for part in model] == [True, False]
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda states: states,
+        lambda states: (states, "cache"),
+        lambda states: [states, "cache"],
+        lambda states: ((states, "cache"), None),
+    ],
+    ids=["tensor", "tuple", "list", "nested"],
+)
+def test_an_output_is_changed_in_whatever_a_block_returns(wrap: Any, states: Tensor) -> None:
+    block = Doubling(wrap)
+    plain = block(states)
+    with Patch() as patch:
+        patch.change_output(block, lambda own, args, kwargs: own - args[0] + kwargs["scale"])
+        changed = block(states, scale=3.0)
+    assert type(changed) is type(plain)
+    assert torch.equal(first_tensor(changed), 3 * states - states + 3)
+    if not isinstance(plain, Tensor):
+        assert changed[1:] == plain[1:]
+    assert torch.equal(first_tensor(block(states)), 2 * states)
+    assert _hooks(block) == 0
+
+
+@pytest.mark.parametrize("error", [None, RuntimeError, KeyboardInterrupt])
+def test_data_is_put_in_and_the_own_comes_back(error: type[BaseException] | None) -> None:
+    layer = nn.Linear(3, 3)
+    values, place = layer.weight.clone(), layer.weight.data_ptr()
+    layer.weight.grad = torch.ones(3, 3)
+    try:
+        with Patch() as patch:
+            patch.set_data(layer.weight, torch.zeros(3, 3))
+            patch.set_data(layer.weight, torch.ones(3, 3))  # once more
+            assert torch.equal(layer.weight, torch.ones(3, 3))
+            if error is not None:
+                raise error
+    except (RuntimeError, KeyboardInterrupt):
+        pass
+    assert torch.equal(layer.weight, values)
+    assert layer.weight.data_ptr() == place
+    assert layer.weight.requires_grad
+    assert torch.equal(layer.weight.grad, torch.ones(3, 3))

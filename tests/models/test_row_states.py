@@ -10,7 +10,7 @@ import transformers
 from torch import Tensor, nn
 
 from conftest import tiny_llama
-from cruxlm.models import row_states
+from cruxlm.models.fingerprint import bytes_sha256
 from cruxlm.models.load import LoadedModel, load_model
 from cruxlm.models.patch import Patch
 from cruxlm.models.prefix import Prefix
@@ -284,7 +284,7 @@ def test_states_that_are_not_finite_are_refused(model: LoadedModel, states: Any)
 def test_weights_that_are_not_in_memory_are_refused(model: LoadedModel) -> None:
     module = model.module.to("meta")
     with pytest.raises(ModelError, match=r"embed_tokens\.weight is not in memory"):
-        row_states._weights_sha256(load_model(module), 1)
+        bytes_sha256(load_model(module).module)
 
 
 def test_states_are_those_of_evaluation(model: LoadedModel, states: Any) -> None:

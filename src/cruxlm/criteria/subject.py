@@ -25,6 +25,6 @@ class Subject:
     seed: int = 0
     """Seed of everything that is drawn."""
     cache: Cache | None = None
-    """Keeps what was evaluated already, so that a sweep which was stopped goes on; None for none."""
+    """Keeps what was evaluated, so that a sweep which was stopped goes on; None for none."""
     tick: Tick = lambda _done: None
     """Called with the number of blocks done."""

@@ -20,7 +20,7 @@ from cruxlm.evaluate.causal import causal_model, inputs, pad_token, padded, toke
 from cruxlm.models.load import LoadedModel
 from cruxlm.models.locate import text_config
 from cruxlm.models.patch import evaluation_mode
-from cruxlm.runtime.errors import ModelError, OptionError, ProbeError
+from cruxlm.runtime.errors import NotFiniteError, OptionError, ProbeError
 
 Tokens = tuple[int, ...]
 
@@ -48,7 +48,7 @@ def greedy(
 
     ``ends`` are the model's own ``end_tokens`` unless given. The limit is ``max_new_tokens`` or the
     end of the model's context. Penalties and the like in the model's own generation settings are
-    left aside. Raises ``ModelError`` for logits that are not finite.
+    left aside. Raises ``NotFiniteError`` for logits that are not finite.
     """
     loaded = causal_model(model)
     stops = end_tokens(loaded) if ends is None else frozenset(ends)
@@ -191,7 +191,7 @@ class _Choose(LogitsProcessor):
         self, input_ids: Int[Tensor, "batch tokens"], scores: Float[Tensor, "batch vocabulary"]
     ) -> Float[Tensor, "batch vocabulary"]:
         if not bool(scores.amax(dim=-1).isfinite().all()):
-            raise ModelError("the model gives logits that are not finite: try float32")
+            raise NotFiniteError("the model gives logits that are not finite: try float32")
         if self.numbers is None:
             return scores
         # An accelerator of Apple's has no float64.

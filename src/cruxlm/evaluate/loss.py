@@ -17,7 +17,7 @@ from cruxlm.models.batches import Batch, PaddingSide
 from cruxlm.models.load import LoadedModel
 from cruxlm.models.patch import evaluation_mode
 from cruxlm.results.evaluation import Evaluation
-from cruxlm.runtime.errors import ModelError
+from cruxlm.runtime.errors import NotFiniteError
 
 AT_ONCE = 256
 """Places whose logits are widened to float32 together: 150 MB with a vocabulary of 150,000."""
@@ -64,8 +64,8 @@ def token_losses(
     """The loss in nats of every response token, by example.
 
     Value i belongs to token ``len(example.prompt) + i`` of prompt and response together. Softmax
-    and logarithm are taken in float32 whatever the model computes in. Raises ``ModelError`` for a
-    loss that is not finite, naming the example.
+    and logarithm are taken in float32 whatever the model computes in. Raises ``NotFiniteError`` for
+    a loss that is not finite, naming the example.
     """
     loaded = causal_model(model)
     check_examples(examples, loaded.context)
@@ -83,7 +83,7 @@ def token_losses(
             for index, own in zip(batch.prompts, np.split(values, ends), strict=True):
                 if not np.isfinite(own).all():
                     name = examples[index].id
-                    raise ModelError(f"the loss on example {name!r} is not finite: try float32")
+                    raise NotFiniteError(f"the loss on example {name!r} is not finite: try float32")
                 losses[index] = own
     return [losses[index] for index in range(len(examples))]
 

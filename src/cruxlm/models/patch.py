@@ -20,6 +20,10 @@ Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 """What a module is called with, by place and by keyword."""
 
 
+Change = Callable[[Tensor, Any, Any], Tensor]
+"""From the states that a module returns, and its arguments, to those that it is to return."""
+
+
 class StopForwardError(Exception):
     """Raised by a watcher to end a forward pass once the last wanted state was seen."""
 
@@ -64,12 +68,36 @@ class Patch:
 
         The block still runs, so its cache is filled as ever.
         """
+        self.change_output(block, lambda _states, args, kwargs: given_states(args, kwargs))
+
+    def change_output(self, module: nn.Module, change: Change) -> None:
+        """Have a module return ``change(states, args, kwargs)`` in place of its states.
+
+        The module still runs, and what else it returns is its own.
+        """
 
         def hook(_module: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
-            states = given_states(args, kwargs)
-            return (states, *output[1:]) if isinstance(output, tuple) else states
+            return _with_states(output, change(first_tensor(output), args, kwargs))
 
-        self._undo.append(block.register_forward_hook(hook, with_kwargs=True).remove)
+        self._undo.append(module.register_forward_hook(hook, with_kwargs=True).remove)
+
+    def set_data(self, tensor: Tensor, data: Tensor) -> None:
+        """Give a parameter or buffer other data; its own are there again afterwards, uncopied."""
+        own = tensor.data
+        self._undo.append(lambda: setattr(tensor, "data", own))
+        tensor.data = data
+
+    def set_attribute(self, module: nn.Module, name: str, value: Any) -> None:
+        """Give a module's own attribute another value."""
+        held = vars(module)
+        before = {name: held[name]} if name in held else {}
+
+        def undo() -> None:
+            held.pop(name, None)
+            held.update(before)
+
+        self._undo.append(undo)
+        held[name] = value
 
     def change_arguments(self, module: nn.Module, change: Callable[..., Arguments]) -> None:
         """Call a module with what ``change(*args, **kwargs)`` returns in place of its arguments."""
@@ -85,15 +113,7 @@ class Patch:
         The module stays where it is, with its attributes and weights. A forward pass of its own
         (of Accelerate's, say) is there again afterwards.
         """
-        held = vars(module)
-        before = {"forward": held["forward"]} if "forward" in held else {}
-
-        def undo() -> None:
-            held.pop("forward", None)
-            held.update(before)
-
-        self._undo.append(undo)
-        held["forward"] = function
+        self.set_attribute(module, "forward", function)
 
 
 def given_states(args: Any, kwargs: Any) -> Tensor:
@@ -108,6 +128,14 @@ def first_tensor(value: Any) -> Tensor:
     if not isinstance(value, Tensor):
         raise ModelError(f"a block passes on {type(value).__name__}, not a tensor of states")
     return value
+
+
+def _with_states(value: Any, states: Tensor) -> Any:
+    """What a block returns, with other states: a tensor, or the first of a tuple."""
+    if isinstance(value, (tuple, list)):
+        rest = [_with_states(value[0], states), *value[1:]]
+        return tuple(rest) if isinstance(value, tuple) else rest
+    return states
 
 
 @contextmanager

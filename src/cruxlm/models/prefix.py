@@ -7,6 +7,7 @@ replaced. A model whose blocks hand on more than their states (T5's first block 
 bias of all) is found out by running it both ways, and refused.
 """
 
+import copy
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -32,6 +33,8 @@ from cruxlm.runtime.errors import CruxError, ModelError, OptionError
 
 Form = Callable[[Tensor], Any]
 """Puts states in the form in which a block returns them."""
+Given = Callable[[tuple[Any, ...], dict[str, Any]], Tensor | None]
+"""From what a tower is called with to the states before a block; None where they are not known."""
 CACHES = ("past_key_values", "cache_params", "state")
 """What a tower may be given that comes from a call before."""
 
@@ -61,6 +64,7 @@ class Prefix:
         self._below = model.blocks.modules[:block]
         self._forms: dict[nn.Module, Form] = {}
         tower = model.blocks.tower
+        self._knows_cache = "use_cache" in inspect.signature(tower.forward).parameters
         rows = two_rows()
         inputs = tower_inputs(rows, tower)
         with Patch() as patch:
@@ -70,6 +74,13 @@ class Prefix:
         if states.shape[:2] != rows.tokens.shape:
             raise ModelError(self._misshapen(states))
         self.check(tower, **inputs)
+
+    def of_lower(self, block: int) -> "Prefix":
+        """The prefix of a block further down, which was not checked: see ``check``."""
+        lower = copy.copy(self)
+        lower.block = block
+        lower._below = self.model.blocks.modules[:block]
+        return lower
 
     def capture(self, run: nn.Module, /, **inputs: Any) -> Float[Tensor, "batch tokens width"]:
         """The states that the block reads, in evaluation mode and without gradients.
@@ -100,12 +111,16 @@ class Prefix:
         return seen[0]
 
     @contextmanager
-    def from_states(self, states: Float[Tensor, "batch tokens width"]) -> Iterator[None]:
+    def from_states(self, states: Float[Tensor, "batch tokens width"] | Given) -> Iterator[None]:
         """Have every forward pass begin at the block, with these states in place of its own.
 
         What the model is called with must be what the states were computed of, padded as they are.
         Gradients flow into the blocks from here on, and into the states if they want them. The
         model runs without a KV cache: of the blocks below it would be empty.
+
+        Args:
+            states: The states, or a function that is asked for those of each pass; a pass of which
+                it knows none is run whole.
 
         Raises:
             ModelError: In a forward pass, when the states do not have the shape of the batch, or
@@ -119,14 +134,16 @@ class Prefix:
             # It is run once more in the backward pass, when the states are no longer given.
             raise ModelError("block 0 cannot be given states with gradient checkpointing")
 
-        put_in = partial(self._put_in, states)
+        now = _Pass(states)
         with Patch() as patch:
-            self._run_without_cache(patch)
+            patch.change_arguments(tower, partial(self._begin, now))
             for module in self._below:
-                change = put_in if module is self._below[-1] else _unchanged
-                patch.replace_forward(module, partial(_return, self._forms[module], change))
+                form = self._forms[module]
+                change = self._put_in if module is self._below[-1] else _unchanged
+                rest = partial(self._return, now, form, change, module.forward)
+                patch.replace_forward(module, rest)
             if not self._below:
-                patch.change_arguments(modules[0], partial(_give, put_in))
+                patch.change_arguments(modules[0], partial(self._give, now))
             yield
 
     def check(self, run: nn.Module, /, **inputs: Any) -> None:
@@ -142,7 +159,7 @@ class Prefix:
         Raises:
             ModelError: When something that it returns differs.
         """
-        outputs = partial(self._outputs, run, inputs)
+        outputs = partial(self.outputs, run, **inputs)
         whole, states = outputs(), self.capture(run, **inputs)
         said = f"{self.model.name} cannot be run from block {self.block} on"
         try:
@@ -152,9 +169,7 @@ class Prefix:
             raise
         except Exception as error:  # whatever a model runs into that misses something
             raise ModelError(f"{said}: {str(error) or type(error).__name__}") from error
-        different = differing(whole, part, equal)
-        if different and differing(whole, outputs(), equal):
-            different = differing(whole, part, alike)
+        different = unequal(whole, part, outputs)
         if different:
             raise ModelError(
                 f"{said}: its {different[0]} differs from the whole model's, because what "
@@ -175,10 +190,40 @@ class Prefix:
         self._forms[module] = _form(output)
         return output
 
-    def _outputs(self, run: nn.Module, inputs: Mapping[str, Any]) -> dict[str, Tensor]:
+    def outputs(self, run: nn.Module, /, **inputs: Any) -> dict[str, Tensor]:
+        """What a call returns, in evaluation mode and without gradients or a KV cache."""
         with Patch() as patch, evaluation_mode(run), torch.no_grad():
             self._run_without_cache(patch)
             return tensors(run(**inputs))
+
+    def _begin(self, now: "_Pass", *args: Any, **kwargs: Any) -> Arguments:
+        """Find the states of a pass that begins."""
+        given = now.given
+        now.states = given if isinstance(given, Tensor) else given(args, kwargs)
+        return (args, kwargs) if now.states is None else self._without_cache(*args, **kwargs)
+
+    def _return(
+        self,
+        now: "_Pass",
+        form: Form,
+        change: Callable[[Tensor, Tensor], Tensor],
+        forward: Callable[..., Any],
+        *args: Any,
+        **kwargs: Any,
+    ) -> Any:
+        """What a block does that does no work."""
+        if now.states is None:
+            return forward(*args, **kwargs)
+        return form(change(now.states, given_states(args, kwargs)))
+
+    def _give(self, now: "_Pass", *args: Any, **kwargs: Any) -> Arguments:
+        """The arguments of a block with other states."""
+        if now.states is None:
+            return args, kwargs
+        states = self._put_in(now.states, given_states(args, kwargs))
+        return (
+            ((states, *args[1:]), kwargs) if args else (args, {**kwargs, "hidden_states": states})
+        )
 
     def _put_in(self, states: Tensor, given: Tensor) -> Tensor:
         """The states in place of those that are given, when they can be of the same batch."""
@@ -190,11 +235,9 @@ class Prefix:
         return states.to(given.device)
 
     def _run_without_cache(self, patch: Patch) -> None:
-        tower = self.model.blocks.tower
-        known = "use_cache" in inspect.signature(tower.forward).parameters
-        patch.change_arguments(tower, partial(self._without_cache, known))
+        patch.change_arguments(self.model.blocks.tower, self._without_cache)
 
-    def _without_cache(self, known: bool, *args: Any, **kwargs: Any) -> Arguments:
+    def _without_cache(self, *args: Any, **kwargs: Any) -> Arguments:
         caches = {name: kwargs[name] for name in CACHES if kwargs.get(name) is not None}
         # Some models make an empty one themselves before they call their tower (Idefics 3).
         if any(getattr(held, "get_seq_length", lambda: 1)() for held in caches.values()):
@@ -202,8 +245,31 @@ class Prefix:
                 f"from block {self.block} on a model reads whole rows: call it without "
                 "a KV cache (and do not generate with it)"
             )
-        without = {"use_cache": False} if known else {}
+        without = {"use_cache": False} if self._knows_cache else {}
         return args, {**kwargs, **without, **dict.fromkeys(caches)}
+
+
+class _Pass:
+    """The pass that is under way."""
+
+    def __init__(self, given: Tensor | Given) -> None:
+        self.given = given
+        self.states: Tensor | None = None
+
+
+def unequal(
+    whole: Mapping[str, Tensor],
+    part: Mapping[str, Tensor],
+    again: Callable[[], Mapping[str, Tensor]],
+) -> list[str]:
+    """The names of what is not bit for bit the same in two passes.
+
+    Where the whole model does not repeat itself, as ``again`` shows, they must agree to rounding.
+    """
+    different = differing(whole, part, equal)
+    if different and differing(whole, again(), equal):
+        return differing(whole, part, alike)
+    return different
 
 
 def two_rows() -> Batch:
@@ -220,7 +286,7 @@ def _form(output: Any) -> Form:
         return lambda states: kind([first(states), *rest])
     if not isinstance(output, Tensor):
         raise ModelError(f"a block passes on {type(output).__name__}, not a tensor of states")
-    return _unchanged
+    return lambda states: states
 
 
 def _keep_and_stop(seen: list[Tensor], states: Tensor) -> None:
@@ -228,16 +294,5 @@ def _keep_and_stop(seen: list[Tensor], states: Tensor) -> None:
     raise StopForwardError
 
 
-def _unchanged(states: Tensor) -> Tensor:
-    return states
-
-
-def _return(form: Form, change: Callable[[Tensor], Tensor], *args: Any, **kwargs: Any) -> Any:
-    """What a block does that does no work."""
-    return form(change(given_states(args, kwargs)))
-
-
-def _give(change: Callable[[Tensor], Tensor], *args: Any, **kwargs: Any) -> Arguments:
-    """The arguments of a block with other states."""
-    states = change(given_states(args, kwargs))
-    return ((states, *args[1:]), kwargs) if args else (args, {**kwargs, "hidden_states": states})
+def _unchanged(_states: Tensor, given: Tensor) -> Tensor:
+    return given

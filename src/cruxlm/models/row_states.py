@@ -7,13 +7,13 @@ from typing import Any, overload
 
 import numpy as np
 import torch
-import transformers
 from jaxtyping import Float
 from torch import Tensor
 
 from cruxlm.models.alike import alike, tensors
 from cruxlm.models.batches import Batch, PaddingSide, batches
 from cruxlm.models.capture import tower_inputs
+from cruxlm.models.fingerprint import fingerprint
 from cruxlm.models.load import LoadedModel
 from cruxlm.models.patch import evaluation_mode
 from cruxlm.models.prefix import Prefix
@@ -23,9 +23,6 @@ from cruxlm.runtime.progress import Tick
 
 Tokens = Sequence[Sequence[int]]
 """Rows as token ids, without padding."""
-NOT_IN_KEY = {"_name_or_path", "architectures", "dtype", "torch_dtype", "transformers_version",
-              "use_cache"}  # fmt: skip
-"""What a configuration says that changes no number, or that a description has already."""
 
 
 class RowStates(Sequence[Tensor]):
@@ -176,47 +173,10 @@ def _storable(states: Tensor) -> Tensor:
 
 def _description(model: LoadedModel, rows: Tokens, block: int, batch_size: int) -> dict[str, Any]:
     """Everything that the states of rows depend on, as plain data."""
-    tower = model.blocks.tower
-    config: Any = getattr(tower, "config", None)
-    said = config.to_dict() if hasattr(config, "to_dict") else {}
-    kind = model.device
-    autocast = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
     tokens = hashlib.sha256(json.dumps([list(map(int, row)) for row in rows]).encode())
     return {
         "what": f"states before block {block}",
-        "model": f"{type(tower).__module__}.{type(tower).__qualname__}",
-        "config": json.loads(json.dumps(_without(said), default=str)),
-        "weights": _weights_sha256(model, block),
-        "dtype": model.dtype,
-        "autocast": str(autocast),
-        "matmul": torch.get_float32_matmul_precision(),
-        "attention": model.attention,
-        "device": kind,
+        **fingerprint(model, model.blocks.tower, model.blocks.modules[block:]),
         "rows": tokens.hexdigest(),
         "batch_size": batch_size,
-        "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
     }
-
-
-def _without(config: Any) -> Any:
-    """A configuration, and the ones in it, without what is not in a description."""
-    if not isinstance(config, dict):
-        return config
-    return {str(k): _without(v) for k, v in config.items() if k not in NOT_IN_KEY}
-
-
-def _weights_sha256(model: LoadedModel, block: int) -> str:
-    """Hash of every byte of the tower but for the blocks from this one on."""
-    above = {id(part) for module in model.blocks.modules[block:] for part in module.modules()}
-    digest = hashlib.sha256()
-    for path, part in model.blocks.tower.named_modules():
-        if id(part) in above:
-            continue
-        own = [*part.named_parameters(recurse=False), *part.named_buffers(recurse=False)]
-        for name, tensor in own:
-            if tensor.device.type == "meta":
-                raise ModelError(f"{path}.{name} is not in memory: its states cannot be cached")
-            digest.update(f"{path}.{name}:{tuple(tensor.shape)}:{tensor.dtype}".encode())
-            data = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
-            digest.update(memoryview(data.numpy()))
-    return digest.hexdigest()

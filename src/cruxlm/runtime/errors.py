@@ -20,6 +20,10 @@ class ModelError(CruxError):
     """A model cannot be read, or has no stack of blocks that can be scanned."""
 
 
+class NotFiniteError(ModelError):
+    """A model gives losses or logits that are not finite."""
+
+
 class ProbeError(CruxError):
     """A probe cannot be read, or has too few usable prompts."""
 
