@@ -3,9 +3,16 @@
 import numpy as np
 import pytest
 
-from cruxlm.criteria.agreement import control_agreement, depth_agreement, overlap, pair_agreement
+from cruxlm.criteria.agreement import (
+    control_agreement,
+    depth_agreement,
+    overlap,
+    pair_agreement,
+    prediction,
+)
 from cruxlm.criteria.finding import finding
 from cruxlm.criteria.select import select
+from cruxlm.numerics.joint import Joint
 from cruxlm.results.scores import Scores
 
 
@@ -124,3 +131,38 @@ def test_the_sentence_counts_steady_blocks():
     record = {"depth": {"dynamics": depth_agreement(mine)}, "probes": [], "controls": {}}
     assert "; 1 of them is in at least 90%" in finding(mine, select(mine, "top:2"), record)
     assert ", each in at least 90%" in finding(mine, select(mine, "top:3"), record)
+
+
+BEYOND, DEPTH, NOT, FEW = (
+    "predicts beyond depth",
+    "not distinguishable from depth",
+    "does not predict",
+    "too few blocks to say",
+)
+
+
+@pytest.mark.parametrize(
+    ("expected", "changes"),
+    [
+        (BEYOND, {}),
+        (BEYOND, {"p": 0.025, "centres": 20}),
+        (DEPTH, {"p": 0.03}),  # one-sided: half of the customary 5 %
+        (DEPTH, {"p": None, "partial": None, "p_shared": None}),
+        (DEPTH, {"p": 0.9, "partial": -0.5}),
+        (NOT, {"p": 0.5, "rho": 0.3}),  # 24 independent layers reach 0.34 in 5 % of draws
+        (DEPTH, {"p": 0.5, "rho": 0.36}),
+        (DEPTH, {"p": 0.5, "rho": 0.3, "runs": 3}),
+        (NOT, {"rho": -0.8}),  # what depth leaves agrees, and the ranking itself is upside down
+        (NOT, {"rho": None, "partial": None, "p": None, "p_rho": None}),
+        (FEW, {"centres": 19, "fewest_p": 1 / 38}),
+        (FEW, {"centres": 12, "fewest_p": 1 / 24}),
+        (BEYOND, {"centres": 12, "fewest_p": 1 / 576, "runs": 2}),
+        (FEW, {"centres": 3, "fewest_p": 1 / 36, "runs": 2}),
+    ],
+)
+def test_each_sentence_of_a_prediction(expected, changes):
+    clear = {
+        "rho": 0.8, "partial": 0.6, "p_rho": 0.02, "p": 0.01, "p_shared": 0.01,
+        "fewest_p": 1 / 48, "centres": 24, "pairs": 1, "runs": 1,
+    }  # fmt: skip
+    assert prediction(Joint(**(clear | changes))) == expected
