@@ -10,6 +10,7 @@ from cruxlm.numerics.resampling import deal
 from cruxlm.runtime.errors import OptionError
 
 NAMES = CRITERIA.names()
+OF_STATES = [name for name in NAMES if "states" in CRITERIA.get(name).needs]
 SAMPLES, WIDTH, LAYERS = 50, 24, 7
 
 
@@ -44,7 +45,7 @@ def score(criterion, x):
     return criterion.score(Measured(x, deal(range(SAMPLES))), **criterion.options("default")).values
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", OF_STATES)
 @pytest.mark.parametrize("change", CHANGES)
 def test_declared_invariances_hold_and_undeclared_ones_do_not(name, change):
     criterion = CRITERIA.get(name)
@@ -57,16 +58,16 @@ def test_a_descriptor_is_complete(name):
     criterion = CRITERIA.get(name)
     assert criterion.name == name
     assert next(iter(criterion.presets)) == "default"
-    assert criterion.needs
+    assert criterion.needs or name in ("depth", "random")  # controls need nothing
     page = criterion.page()
     assert page.startswith(f"# {name}")
     for part in ("What it answers", "Formula", "Source", "Cost", "When it misleads"):
         assert f"**{part}.**" in page
-    arxiv = criterion.citation.rpartition("arXiv:")[2]
-    assert arxiv in page
+    _, known, arxiv = criterion.citation.rpartition("arXiv:")
+    assert not known or arxiv in page
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", OF_STATES)
 def test_scores_come_with_errors_and_halves(name):
     criterion = CRITERIA.get(name)
     found = criterion.score(
