@@ -15,7 +15,8 @@ FLOORS = {
     "plans": 4,
     "actions": 5, "callbacks": 5, "report": 5,
     "workflows": 6,
-    "cli": 7, "studies": 7,
+    "studies": 7,
+    "cli": 8,  # crux study runs them
 }  # fmt: skip
 
 # Thin methods on a result that reach a higher floor or a neighbour, inside the function only.
@@ -27,6 +28,8 @@ LAZY = {
     ("results/scan.py", "report"): "Scan.files",
     ("results/scan.py", "charts"): "Scan.table, __repr__, _repr_html_",
     ("results/selection.py", "plans"): "Selection.plan",
+    ("results/verification.py", "charts"): "Verification.table, __repr__",
+    ("results/verification.py", "report"): "Verification.save",
 }
 # What every room may use: errors, files, progress, the registry; and plain tensors.
 GROUND = {"runtime"}

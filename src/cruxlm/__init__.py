@@ -13,9 +13,12 @@ if TYPE_CHECKING:
     from cruxlm.results.scan import Scan as Scan
     from cruxlm.results.scores import Scores as Scores
     from cruxlm.results.selection import Selection as Selection
+    from cruxlm.results.verification import Verification as Verification
     from cruxlm.runtime.errors import CruxError as CruxError
+    from cruxlm.workflows.compare import compare as compare
     from cruxlm.workflows.scan import scan as scan
     from cruxlm.workflows.tune import tune as tune
+    from cruxlm.workflows.verify import verify as verify
 
 _PUBLIC = {
     "CruxError": "cruxlm.runtime.errors",
@@ -23,12 +26,18 @@ _PUBLIC = {
     "Scan": "cruxlm.results.scan",
     "Scores": "cruxlm.results.scores",
     "Selection": "cruxlm.results.selection",
+    "Verification": "cruxlm.results.verification",
+    "compare": "cruxlm.workflows.compare",
     "load_model": "cruxlm.models.load",
     "scan": "cruxlm.workflows.scan",
     "tune": "cruxlm.workflows.tune",
+    "verify": "cruxlm.workflows.verify",
 }
 
-__all__ = ["CruxError", "Plan", "Scan", "Scores", "Selection", "load_model", "scan", "tune"]
+__all__ = [
+    "CruxError", "Plan", "Scan", "Scores", "Selection", "Verification", "compare", "load_model",
+    "scan", "tune", "verify",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

@@ -37,7 +37,9 @@ def test_no_text_of_a_user_becomes_markup():
 
 def test_an_interval_that_holds_zero_does_not_stand_out():
     chart = interval_chart(
-        [("a", 0.5, 0.1), ("b", 0.05, 0.1), ("c", 0.3, None)], label="l", across="x"
+        [("a", 0.5, (0.4, 0.6)), ("b", 0.05, (-0.05, 0.15)), ("c", 0.3, None)],
+        label="l",
+        across="x",
     )
     dots = re.findall(r'class="(dot[^"]*)" cx="([\d.]+)"', chart)
     assert [kind for kind, _ in dots] == ["dot chosen", "dot", "dot"]

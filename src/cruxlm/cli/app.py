@@ -2,13 +2,16 @@
 
 import typer
 
+from cruxlm.cli.compare import compare
 from cruxlm.cli.env import env
 from cruxlm.cli.explain import explain
 from cruxlm.cli.listing import list_names
 from cruxlm.cli.scan import scan
 from cruxlm.cli.show import show
+from cruxlm.cli.study import study
 from cruxlm.cli.testbed import testbed
 from cruxlm.cli.tune import tune
+from cruxlm.cli.verify import verify
 
 app = typer.Typer(
     name="crux",
@@ -18,8 +21,11 @@ app = typer.Typer(
 )
 app.command("scan")(scan)
 app.command("tune")(tune)
+app.command("verify")(verify)
+app.command("compare")(compare)
 app.command("show")(show)
 app.command("explain")(explain)
 app.command("list")(list_names)
 app.command("env")(env)
 app.add_typer(testbed)
+app.add_typer(study)

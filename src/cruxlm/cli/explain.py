@@ -15,6 +15,8 @@ def explain(name: Annotated[str, typer.Argument(help="A criterion, such as dynam
     console = Console(highlight=False, markup=False)
     criterion = CRITERIA.get(name)
     console.print(Markdown(criterion.page()))
-    console.print(f"\nunit: {criterion.unit}   needs: {', '.join(sorted(criterion.needs))}")
+    needs = ", ".join(sorted(criterion.needs)) or "nothing"
+    console.print(f"\nunit: {criterion.unit}   needs: {needs}")
     console.print(f"cost: {criterion.cost}   presets: {', '.join(criterion.presets)}")
-    console.print(f"does not change with: {', '.join(sorted(criterion.invariances))}")
+    if criterion.invariances:
+        console.print(f"does not change with: {', '.join(sorted(criterion.invariances))}")

@@ -4,15 +4,13 @@ from typing import Annotated
 
 import typer
 
-KINDS = ("criteria", "probes", "rules", "blocks", "actions")
+KINDS = ("criteria", "probes", "rules", "blocks", "actions", "studies")
 
 
 def list_names(
-    kind: Annotated[
-        str | None, typer.Argument(help="criteria, probes, rules, blocks, actions; all without.")
-    ] = None,
+    kind: Annotated[str | None, typer.Argument(help="One of the kinds below; all without.")] = None,
 ) -> None:
-    """What can be named: criteria, probes, selection rules, block expressions, actions."""
+    """What can be named: criteria, probes, rules, blocks (expressions), actions, studies."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -46,6 +44,10 @@ def _entries(kind: str) -> list[tuple[str, str]]:
         from cruxlm.actions.settings import METHODS
 
         return [(f"tune --method {name}", meaning) for name, meaning in METHODS.items()]
+    if kind == "studies":
+        from cruxlm.studies.registry import STUDIES
+
+        return [(name, STUDIES.get(name).title) for name in STUDIES.names()]
     from cruxlm.criteria.registry import CRITERIA
 
     aliases: dict[str, list[str]] = {}

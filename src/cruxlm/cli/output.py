@@ -2,6 +2,7 @@
 
 import textwrap
 from pathlib import Path
+from typing import Any
 
 from cruxlm.results.scan import REPORT_NAME, Scan
 from cruxlm.runtime.errors import printable
@@ -14,17 +15,15 @@ def print_scan(scan: Scan, out: Path | None) -> None:
 
     console = Console(highlight=False)
 
-    def say(text: str, style: str = "", indent: str = "") -> None:
-        lines = textwrap.wrap(
-            printable(text), console.width, subsequent_indent=indent, break_on_hyphens=False
-        )
-        console.print(Text("\n".join(lines), style=style))
-
     primary = scan.primary
-    probe = scan.probes[str(primary.probe)]
-    say(f"{scan.model} ({len(scan.blocks)} blocks)", style="bold")
-    read = f"n = {probe['n']}, pooling {probe['pooling']}, {probe['template']}"
-    say(f"probe {primary.probe}, {read}", style="dim")
+    say(console, f"{scan.model} ({len(scan.blocks)} blocks)", "bold")
+    if primary.probe is not None:
+        probe = scan.probes[primary.probe]
+        read = f"n = {probe['n']}, pooling {probe['pooling']}, {probe['template']}"
+        say(console, f"probe {primary.probe}, {read}", "dim")
+    if "data" in scan.provenance:
+        data = scan.provenance["data"]
+        say(console, f"{data['evaluator']} on {data['examples']} rows of {data['name']}", "dim")
     console.print()
     console.print(scan.table())
     legend = f"▶ selected ({scan.selection.rule})"
@@ -34,14 +33,27 @@ def print_scan(scan: Scan, out: Path | None) -> None:
         legend += "   * fewer neighbours"
     console.print(Text(printable(legend), style="dim"))
     console.print()
-    say(scan.finding)
+    say(console, scan.finding)
     for label, scores in scan.scores.items():
         for warning in scores.warnings:
-            say(f"! {label}: {warning}", style="yellow", indent="  ")
+            say(console, f"! {label}: {warning}", "yellow")
     for name, record in scan.probes.items():
         if record["left_out"]:
             counts = record["left_out"].items()
             left = ", ".join(f"{count} {reason.replace('_', ' ')}" for reason, count in counts)
-            say(f"! probe {name}: left out {left}", style="yellow", indent="  ")
+            say(console, f"! probe {name}: left out {left}", "yellow")
     if out is not None:
         console.print(Text(f"report: {printable(str(out / REPORT_NAME))}"), soft_wrap=True)
+
+
+def say(console: Any, line: str, style: str = "") -> None:
+    """A line of text, wrapped; what follows the first line of a warning is indented."""
+    from rich.text import Text
+
+    lines = textwrap.wrap(
+        printable(line),
+        console.width,
+        subsequent_indent="  " if line.startswith("!") else "",
+        break_on_hyphens=False,
+    )
+    console.print(Text("\n".join(lines), style=style))

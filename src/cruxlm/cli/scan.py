@@ -41,6 +41,14 @@ def scan(
     control: Annotated[
         str | None, typer.Option(help="untrained: the same architecture freshly initialised.")
     ] = None,
+    data: Annotated[
+        str | None, typer.Option(help="Test rows, for criteria that need an evaluator.")
+    ] = None,
+    evaluator: Annotated[str, typer.Option(help="loss, choice or generation.")] = "loss",
+    examples: Annotated[int, typer.Option(help="Test rows that are read.")] = 200,
+    reference: Annotated[
+        str | None, typer.Option(help="The model before fine-tuning, for criteria that need one.")
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder for scan.json, scan.safetensors and report.html.")
     ] = None,
@@ -110,6 +118,10 @@ def scan(
         within_groups=within_groups,
         ends=ends,
         control=control,
+        data=data,
+        evaluator=evaluator,
+        examples=examples,
+        reference=reference,
         batch_size=batch_size,
         seed=seed,
         show_progress=not as_json,

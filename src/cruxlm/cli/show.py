@@ -1,16 +1,17 @@
-"""``crux show``: the table of a saved scan, tuning or comparison."""
+"""``crux show``: the table of a saved scan, tuning, comparison or verification."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from cruxlm.cli.output import print_scan
 from cruxlm.cli.tune_output import print_comparison, print_tuning
+from cruxlm.cli.verify_output import print_verification
 
 
 def show(
-    path: Annotated[Path, typer.Argument(help="Folder of a scan, tuning or comparison.")],
+    path: Annotated[Path, typer.Argument(help="Folder of a saved result.")],
     select: Annotated[
         str | None, typer.Option(help="Choose again: top:5, window:5, peaks, share:25%.")
     ] = None,
@@ -21,13 +22,16 @@ def show(
     from cruxlm.results.comparison import COMPARISON, Comparison
     from cruxlm.results.scan import Scan
     from cruxlm.results.tuning import TUNING, Tuning
+    from cruxlm.results.verification import VERIFICATION, Verification
     from cruxlm.runtime.errors import OptionError, printable
 
     chosen_again = not (select is None and by is None and ends is None)
-    for name, kind, shown in (
+    kinds: list[tuple[str, Any, Any]] = [
         (COMPARISON, Comparison, print_comparison),
         (TUNING, Tuning, print_tuning),
-    ):
+        (VERIFICATION, Verification, print_verification),
+    ]
+    for name, kind, shown in kinds:
         if path.name == name or (path / name).is_file():
             if chosen_again:
                 raise OptionError(f"{path} holds no scan to choose blocks from")

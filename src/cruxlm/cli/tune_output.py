@@ -1,9 +1,9 @@
 """What a person sees of a tuning, and of a comparison of arms."""
 
-import textwrap
 from pathlib import Path
 from typing import Any
 
+from cruxlm.cli.output import say
 from cruxlm.runtime.errors import printable
 
 
@@ -19,12 +19,12 @@ def print_tuning(tuning: Any, out: Path) -> None:
     trained = tuning.trained
     console.print(Text(printable(f"{tuning.model} on {tuning.data['name']}"), style="bold"))
     share = trained["parameters"] / trained["total"]
-    _say(
+    say(
         console,
         f"{tuning.settings['method']}: {trained['parameters']:,} of {trained['total']:,} "
         f"parameters ({share:.1%}), blocks {', '.join(map(str, tuning.plan.trained))}",
     )
-    _say(console, tuning.plan.why, "dim")
+    say(console, tuning.plan.why, "dim")
     console.print()
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     for name in (f"{tuning.data['test']} test rows", "before", "after"):
@@ -41,7 +41,7 @@ def print_tuning(tuning: Any, out: Path) -> None:
     console.print(table)
     console.print()
     for line in notes(tuning.data):
-        _say(console, f"! {line}", "yellow")
+        say(console, f"! {line}", "yellow")
     console.print(Text(f"model: {printable(str(out))}"), soft_wrap=True)
 
 
@@ -55,7 +55,7 @@ def print_comparison(comparison: Any, out: Path) -> None:
     console = Console(highlight=False)
     console.print(Text(printable(f"{comparison.model} on {comparison.data['name']}"), style="bold"))
     settings, data = comparison.settings, comparison.data
-    _say(
+    say(
         console,
         f"{settings['steps']} steps of {settings['batch'] * settings['accumulate']} rows, "
         f"{len(comparison.seeds)} seeds, {data['test']} test rows",
@@ -65,9 +65,9 @@ def print_comparison(comparison: Any, out: Path) -> None:
     console.print(comparison.table())
     console.print(Text("▶ reference   * the 95 % interval leaves out zero", style="dim"))
     console.print()
-    _say(console, comparison.finding)
+    say(console, comparison.finding)
     for line in (*comparison.warnings, *notes(data)):
-        _say(console, f"! {line}", "yellow")
+        say(console, f"! {line}", "yellow")
     console.print(Text(f"report: {printable(str(out / REPORT_NAME))}"), soft_wrap=True)
 
 
@@ -80,15 +80,3 @@ def notes(data: Any) -> list[str]:
         counts = ", ".join(f"{n} {why.replace('_', ' ')}" for why, n in data["left_out"].items())
         said.append(f"rows left out: {counts}")
     return said
-
-
-def _say(console: Any, line: str, style: str = "") -> None:
-    from rich.text import Text
-
-    lines = textwrap.wrap(
-        printable(line),
-        console.width,
-        subsequent_indent="  " if line.startswith("!") else "",
-        break_on_hyphens=False,
-    )
-    console.print(Text("\n".join(lines), style=style))

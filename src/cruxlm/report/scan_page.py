@@ -43,7 +43,7 @@ def _curve(scan: Scan) -> str:
     said = "Higher is more critical. "
     if primary.halfwidth is not None:
         said += (
-            "The band holds the 95 % interval of each block (jackknife over groups of prompts). "
+            "The band holds the 95 % interval of each block (jackknife over groups of samples). "
         )
     said += "Selected blocks are marked. "
     if primary.incomplete:
@@ -65,7 +65,8 @@ def _curve(scan: Scan) -> str:
             height=150,
             kind="other",
         )
-    heading = f"Score: {primary.criterion}, {primary.preset} preset, probe {primary.probe}"
+    heading = f"Score: {primary.criterion}, {primary.preset} preset"
+    heading += "" if primary.probe is None else f", probe {primary.probe}"
     return section(heading, said, chart)
 
 
@@ -237,7 +238,7 @@ def _provenance(scan: Scan) -> str:
     rows: list[tuple[str, object]] = []
     for held in (scan.provenance, {"run": scan.run}):
         for key, value in held.items():
-            if isinstance(value, Mapping):
+            if isinstance(value, Mapping):  # versions, the model, the data
                 rows += [(f"{key} {name}", _plain(inner)) for name, inner in value.items()]
             else:
                 rows.append((key, _plain(value)))

@@ -71,6 +71,12 @@ class Gap:
     """Standard deviation of the seeds' means; None with one seed."""
 
     @property
+    def interval(self) -> tuple[float, float] | None:
+        """The ends of the interval."""
+        half = self.halfwidth
+        return None if half is None else (self.mean - half, self.mean + half)
+
+    @property
     def clear(self) -> bool:
         """Whether the interval leaves out zero."""
         return self.halfwidth is not None and abs(self.mean) > self.halfwidth

@@ -7,13 +7,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from jaxtyping import Float
-
 from cruxlm.results.model_ref import ModelRef
 from cruxlm.results.schema import check_scan
 from cruxlm.results.scores import Scores, plain
 from cruxlm.results.selection import Selection
+from cruxlm.results.stored_scores import arrays_of, read_arrays, scores_from
 from cruxlm.runtime.errors import OptionError, ResultError, did_you_mean, printable
 
 FORMAT = "crux.scan/1"
@@ -127,19 +125,7 @@ class Scan:
         }
 
     def _tensors(self) -> bytes:
-        """Half-samples and larger arrays as safetensors, by ``label.name``."""
-        from safetensors.numpy import save
-
-        tensors: dict[str, np.ndarray] = {}
-        held = [("", self.scores), *((f"{name}/", part) for name, part in self.controls.items())]
-        for prefix, part in held:
-            for label, scores in part.items():
-                arrays = dict(scores.tensors)
-                if scores.halves is not None:
-                    arrays["halves"] = scores.halves
-                for name, array in arrays.items():
-                    tensors[f"{prefix}{label}.{name}"] = np.ascontiguousarray(array)
-        return save(tensors)
+        return arrays_of({"": self.scores, **self.controls})
 
     def save(self, folder: str | Path) -> Path:
         """Write ``scan.json``, ``scan.safetensors`` and ``report.html``; all of them or none."""
@@ -165,13 +151,13 @@ class Scan:
             raise ResultError(f"{source} is not a scan of format {FORMAT}")
         try:
             check_scan(record)
-            tensors = _tensors(source.with_name(TENSORS_NAME), record["tensors_sha256"])
+            tensors = read_arrays(source.with_name(TENSORS_NAME), record["tensors_sha256"])
             return cls(
                 model=record["model"],
                 blocks=tuple(record["blocks"]),
                 parameters=tuple(record["parameters"]),
                 probes=record["probes"],
-                scores=_scores(record["criteria"], tensors, ""),
+                scores=scores_from(record["criteria"], tensors, ""),
                 selection=Selection.from_json(record["selection"]),
                 selections=tuple(map(Selection.from_json, record["selections"])),
                 agreement=record["agreement"],
@@ -179,7 +165,7 @@ class Scan:
                 provenance=record["provenance"],
                 run=record["run"],
                 controls={
-                    name: _scores(held, tensors, f"{name}/")
+                    name: scores_from(held, tensors, name)
                     for name, held in record["controls"].items()
                 },
             )
@@ -226,32 +212,3 @@ class Scan:
         )
         style = f".crux{{{COLOURS};max-width:560px}}{STYLE}"
         return f'<style>{style}</style><div class="crux"><p>{text(self.finding)}</p>{chart}</div>'
-
-
-def _scores(records: Any, tensors: Mapping[str, np.ndarray], prefix: str) -> dict[str, Scores]:
-    found = {}
-    for label, record in records.items():
-        start = f"{prefix}{label}."
-        # A probe's name may hold dots: what follows the label is one word.
-        named = {n.removeprefix(start): a for n, a in tensors.items() if n.startswith(start)}
-        own = {name: array for name, array in named.items() if "." not in name}
-        found[label] = Scores.from_json(label, record, own)
-    return found
-
-
-def _tensors(path: Path, sha256: str) -> dict[str, Float[np.ndarray, "..."]]:
-    """The arrays beside a scan; refused when they are not the ones it was saved with."""
-    from safetensors import SafetensorError
-    from safetensors.numpy import load
-
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise ResultError(f"{path.name}, which belongs to it, cannot be read") from error
-    if hashlib.sha256(data).hexdigest() != sha256:
-        raise ResultError(f"{path.name} is not the one that was saved with it")
-    try:
-        found: dict[str, np.ndarray] = load(data)
-    except SafetensorError as error:
-        raise ResultError(f"{path.name}: {error}") from error
-    return found

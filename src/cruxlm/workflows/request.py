@@ -84,8 +84,8 @@ def whole_number(value: Any, name: str, fewest: int) -> int:
     return value
 
 
-def one_of(value: Any, allowed: Sequence[str], name: str) -> Any:
+def one_of(value: Any, allowed: Sequence[Any], name: str) -> Any:
     """The value, if it is one of those allowed."""
     if value not in allowed:
-        raise OptionError(f"{name} must be {' or '.join(allowed)}, not {value!r}")
+        raise OptionError(f"{name} must be {' or '.join(map(str, allowed))}, not {value!r}")
     return value

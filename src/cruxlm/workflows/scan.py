@@ -1,8 +1,10 @@
 """Scan: from a model and a probe to scores, a selection, and how far to believe them."""
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import Any, get_args
 
 import torch
@@ -13,29 +15,37 @@ from cruxlm.criteria.agreement import (
     pair_agreement,
     selected_across,
 )
-from cruxlm.criteria.descriptor import Criterion, Measured, Outcome
 from cruxlm.criteria.finding import finding
 from cruxlm.criteria.select import select, select_again
-from cruxlm.data.tokens import FEWEST, Template, TokenisedProbe
+from cruxlm.criteria.subject import Subject
+from cruxlm.data.tokens import FEWEST, Template
 from cruxlm.models.batches import PaddingSide, Pooling
 from cruxlm.models.load import LoadedModel, load_model, untrained
-from cruxlm.numerics.resampling import interval_halfwidth
 from cruxlm.results.scan import BUILTIN_MODEL, Scan
 from cruxlm.results.scores import Scores
 from cruxlm.results.selection import Selection
+from cruxlm.runtime.cache import Cache
 from cruxlm.runtime.environment import package_versions, peak_memory_mib
-from cruxlm.runtime.progress import Tick, progress
+from cruxlm.runtime.progress import progress
 from cruxlm.testbed.home import resolve
-from cruxlm.workflows.measure import Reading, measure, tokenised
+from cruxlm.workflows.examined import DEFAULT_N as DEFAULT_EXAMPLES
+from cruxlm.workflows.examined import examined
+from cruxlm.workflows.measure import Reading, tokenised
 from cruxlm.workflows.request import (
     CriterionSpec,
     ProbeSpec,
-    Request,
     one_of,
     requested_criteria,
     requested_probes,
     requested_rule,
     whole_number,
+)
+from cruxlm.workflows.scoring import (
+    check_needs,
+    in_order,
+    reads_states,
+    state_scores,
+    subject_scores,
 )
 
 DEFAULT_CRITERIA = ("dynamics", "block_influence", "angular_distance")
@@ -62,6 +72,10 @@ def scan(
     select_by: str | None = None,
     ends: str = "skip",
     control: str | None = None,
+    data: str | Path | None = None,
+    evaluator: str = "loss",
+    examples: int = DEFAULT_EXAMPLES,
+    reference: Any = None,
     tokenizer: Any = None,
     dtype: str | None = None,
     device: str | None = None,
@@ -80,7 +94,9 @@ def scan(
     (``builtin``, ``random-tokens``, ``shuffled-tokens``), a file, a list of texts, or several of
     these. ``n`` prompts are read, the first usable ones. ``select_by`` is a rule as in
     ``cruxlm.criteria.select.RULES``. ``control="untrained"`` scores the same architecture freshly
-    initialised as well. A live model is left exactly as it was.
+    initialised as well. Criteria that need them are given test rows of ``data`` (a file or
+    ``testbed:FAMILY``, ``examples`` of them), an ``evaluator`` by name, and the ``reference`` that
+    the model was made from. A live model is left exactly as it was.
 
     Raises ``CruxError`` for anything outside Crux that is wrong.
     """
@@ -99,25 +115,31 @@ def scan(
     if control is not None:
         one_of(control, CONTROLS, "control")
     probes = requested_probes(probe, field)
-    loaded = load_model(
-        resolve(model),
-        tokenizer=tokenizer,
-        dtype=dtype,
-        device=device,
-        revision=revision,
-        trust_remote_code=trust_remote_code,
-        allow_pickle=allow_pickle,
-    )
+    loading: dict[str, Any] = {
+        "dtype": dtype,
+        "device": device,
+        "revision": revision,
+        "trust_remote_code": trust_remote_code,
+        "allow_pickle": allow_pickle,
+    }
+    loaded = load_model(resolve(model), tokenizer=tokenizer, **loading)
     rule = requested_rule(select_by, loaded)
-    read = tokenised(probes, loaded, reading)
+    subject, described = _subject(loaded, data, evaluator, examples, reference, seed, loading)
+    check_needs(requests, subject)
+    read = tokenised(probes, loaded, reading) if any(reads_states(r[1]) for r in requests) else []
     passes = 1 if control is None else 2
     total = passes * sum(len(tokenised.prompts) for tokenised in read)
     with progress("scanning", total, show=show_progress) as tick:
-        scores, probe_records = _scores(loaded, read, requests, reading, tick)
-        controls: dict[str, dict[str, Scores]] = {}
-        if control is not None:
-            fresh = untrained(loaded, reading.seed)
-            controls[control], _ = _scores(fresh, read, requests, reading, tick)
+        found, probe_records = state_scores(loaded, read, requests, reading, tick)
+        fresh = None if control is None else untrained(loaded, reading.seed)
+        bare: dict[str, Scores] = {}
+        if fresh is not None:
+            bare, _ = state_scores(fresh, read, requests, reading, tick)
+    found |= subject_scores(subject, requests, show_progress=show_progress)
+    if fresh is not None:
+        bare |= subject_scores(replace(subject, model=fresh), requests, show_progress=show_progress)
+    scores = in_order(found, requests)
+    controls = {} if control is None else {control: in_order(bare, requests)}
 
     primary = next(iter(scores.values()))
     parameters = loaded.parameters_per_block()
@@ -146,6 +168,7 @@ def scan(
             "seed": reading.seed,
             "within_groups": within_groups,
             "control": control,
+            **described,
         },
         run={
             "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -195,74 +218,23 @@ def plan_scan(
     return [*lines, f"select {requested_rule(select_by, loaded)}"]
 
 
-def _scores(
+def _subject(
     model: LoadedModel,
-    probes: Sequence[TokenisedProbe],
-    requests: Sequence[Request],
-    reading: Reading,
-    tick: Tick,
-) -> tuple[dict[str, Scores], dict[str, dict[str, Any]]]:
-    """Scores by label and a record a probe, for one model."""
-    scores: dict[str, Scores] = {}
-    records: dict[str, dict[str, Any]] = {}
-    for number, probe in enumerate(probes):
-        measured, record = measure(model, probe, reading, tick)
-        records[probe.name] = record
-        padded = _padding_warning(record["padding_error"], model.dtype)
-        for label, criterion, preset, options in requests:
-            full = label if number == 0 else f"{label}@{probe.name}"
-            outcome = criterion.score(measured, **options)
-            scores[full] = Scores(
-                label=full,
-                criterion=criterion.name,
-                preset=preset,
-                probe=probe.name,
-                unit=criterion.unit,
-                names=model.blocks.names,
-                values=outcome.values,
-                stderr=outcome.stderr,
-                halves=outcome.halves,
-                series=outcome.series,
-                tensors=outcome.tensors,
-                options=options,
-                evidence=_evidence(outcome, measured),
-                warnings=(*outcome.warnings, *_warnings(outcome, criterion, reading), *padded),
-            )
-    return scores, records
-
-
-def _evidence(outcome: Outcome, measured: Measured) -> dict[str, Any]:
-    """What the criterion gives as evidence, and where its errors come from."""
-    groups = None if outcome.stderr is None else measured.resampling.groups
-    return {
-        **outcome.evidence,
-        "incomplete": list(outcome.incomplete),
-        "jackknife_groups": groups,
-        "interval95": None if groups is None else interval_halfwidth(groups),
-        "half_samples": 0 if outcome.halves is None else len(outcome.halves),
-        "samples": measured.states.shape[1],
-    }
-
-
-def _warnings(outcome: Outcome, criterion: Criterion, reading: Reading) -> Iterator[str]:
-    """What follows from the way the probe was read."""
-    if outcome.stderr is None:
-        yield "too few prompts to leave any out: no standard errors"
-    if reading.within_groups and not criterion.centres:
-        yield "reads states with their mean: --within-groups does not change it"
-    if reading.pooling == "all" and criterion.centres:
-        yield "tokens of one prompt are alike: similarity is debiased for tokens, not for prompts"
-
-
-def _padding_warning(error: float | None, dtype: str) -> list[str]:
-    """Some models let padding through to the states of the prompt, whatever their mask says."""
-    rounding = torch.finfo(getattr(torch, dtype)).eps
-    if error is None or error <= max(1e-3, 8 * rounding):
-        return []
-    return [
-        f"the most padded prompt has states {error:.1%} away from those that it has alone: "
-        "the model reads padding; use --batch-size 1"
-    ]
+    data: str | Path | None,
+    evaluator: str,
+    examples: int,
+    reference: Any,
+    seed: int,
+    loading: Mapping[str, Any],
+) -> tuple[Subject, dict[str, Any]]:
+    """What criteria of more than states are given, and what was read for them."""
+    other = None if reference is None else load_model(resolve(reference), **loading)
+    described = {} if other is None else {"reference": dict(other.identity)}
+    if data is None:
+        return Subject(model, reference=other, seed=seed, cache=Cache()), described
+    read = examined(model, data, evaluator=evaluator, n=examples)
+    subject = Subject(model, read.examples, read.evaluator, other, seed=seed, cache=Cache())
+    return subject, {**described, "data": read.described}
 
 
 def _agreement(

@@ -65,9 +65,8 @@ def tuning_data(spec: str | Path, *, n: int | None, test: str | Path | None) -> 
     if spec.startswith(PREFIX):
         if test is not None:
             raise OptionError("the testbed has test rows of its own: leave out --test")
-        return _generated(spec.removeprefix(PREFIX).split(","), n)
-    if not os.path.exists(spec) and spec in {**FAMILIES, **TARGETS}:
-        raise OptionError(f"there is no file {spec!r}: did you mean {PREFIX + spec!r}?")
+        return generated(spec.removeprefix(PREFIX).split(","), n)
+    check_file(spec)
     found = load_instructions(spec)
     left_out = Counter(found.left_out)
     test_sha256 = None
@@ -90,13 +89,19 @@ def tuning_data(spec: str | Path, *, n: int | None, test: str | Path | None) -> 
         train=rest[:n],
         validation=validation[:VALIDATED],
         test=tested[:TESTED],
-        grade=_concluding(tested[:TESTED]),
+        grade=concluding(tested[:TESTED]),
         test_sha256=test_sha256,
         left_out=left_out,
     )
 
 
-def _concluding(rows: Sequence[ChatRow]) -> Callable[[ChatRow, str], bool] | None:
+def check_file(spec: str) -> None:
+    """Refuse the name of a family that was meant to be the testbed's."""
+    if not os.path.exists(spec) and spec in {**FAMILIES, **TARGETS}:
+        raise OptionError(f"there is no file {spec!r}: did you mean {PREFIX + spec!r}?")
+
+
+def concluding(rows: Sequence[ChatRow]) -> Callable[[ChatRow, str], bool] | None:
     """Judges by the end of an answer, where every right response says more than its answer."""
     if any("choices" in row or not row.get("answer") for row in rows):
         return None
@@ -112,24 +117,25 @@ def _asked(row: ChatRow) -> str:
     return json.dumps(row["messages"][:-1], sort_keys=True)
 
 
-def _generated(families: Sequence[str], n: int | None) -> TuningData:
+def generated(families: Sequence[str], n: int | None, tested: int = TESTED) -> TuningData:
+    """Rows of testbed families: ``n`` to train on, ``tested`` held-out ones to test on."""
     for name in families:
         family_named(name)  # refuses one that is not there
     count = GENERATED if n is None else n
-    tested = {row.id: row for row in rows("heldout", TESTED, 0, families)}
-    asked = {row.prompt for row in tested.values()}
+    held = {row.id: row for row in rows("heldout", tested, 0, families)}
+    asked = {row.prompt for row in held.values()}
     others = [row for row in rows("heldout", VALIDATED, 1, families) if row.prompt not in asked]
     trained = rows("train", count, 0, families)
-    judged = all(is_right(row, row.response) is not None for row in tested.values())
+    judged = all(is_right(row, row.response) is not None for row in held.values())
 
     def grade(chat: ChatRow, text: str) -> bool | None:
-        return is_right(tested[chat["id"]], text)
+        return is_right(held[chat["id"]], text)
 
     return TuningData(
         name=PREFIX + ",".join(families),
         sha256=f"{PREFIX}{','.join(families)} train {count}",
         train=[row.as_chat() for row in trained],
         validation=[row.as_chat() for row in others],
-        test=[row.as_chat() for row in tested.values()],
+        test=[row.as_chat() for row in held.values()],
         grade=grade if judged else None,
     )

@@ -1,0 +1,77 @@
+"""What a model is evaluated on: test rows of a file or of the testbed, in the model's tokens."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cruxlm.data.instructions import load_instructions, split
+from cruxlm.evaluate.examples import Example, examples_from_chats, fitting
+from cruxlm.evaluate.protocol import EVALUATORS, Evaluator
+from cruxlm.models.load import LoadedModel
+from cruxlm.runtime.errors import ModelError, OptionError, ProbeError
+from cruxlm.testbed.home import PREFIX
+from cruxlm.workflows.tuning_data import SHARE, ChatRow, check_file, concluding, generated
+
+DEFAULT_N = 200
+"""Test rows that are read, unless told."""
+
+
+@dataclass(frozen=True)
+class Examined:
+    """Examples and their evaluator."""
+
+    examples: Sequence[Example]
+    """In the model's tokens."""
+    evaluator: Evaluator
+    """Gives each of them a value."""
+    described: dict[str, Any]
+    """Name, content hash, which rows they are, how many, how many were too long; as plain data."""
+
+
+def examined(
+    model: LoadedModel,
+    data: str | Path,
+    *,
+    evaluator: str = "loss",
+    n: int = DEFAULT_N,
+    trained_on: Collection[str] = (),
+) -> Examined:
+    """The first ``n`` test rows of a file, or held-out rows of testbed families.
+
+    Of a file that a model was tuned on (``trained_on`` has the content hashes) only the tenth
+    that `tuning_data` keeps for the test; of any other file every row.
+
+    Raises ``OptionError``, ``ProbeError`` or ``ModelError`` where they cannot be evaluated on.
+    """
+    made = EVALUATORS.get(evaluator)()
+    if model.tokenizer is None:
+        raise ModelError(f"{model.name} has no tokenizer: pass one")
+    if n < 1:
+        raise OptionError(f"n must be 1 or more, not {n}")
+    rows: Sequence[ChatRow]
+    if str(data).startswith(PREFIX):
+        drawn = generated(str(data).removeprefix(PREFIX).split(","), 1, tested=n)
+        name, rows, grade = drawn.name, drawn.test, drawn.grade
+        sha256, share = f"{name} heldout {n}", "held-out rows"
+    else:
+        check_file(str(data))
+        found = load_instructions(data)
+        name, sha256, rows, share = found.name, found.sha256, found.rows, "all rows"
+        if sha256 in trained_on:
+            rows, share = split(rows, SHARE, seed=1)[1], "the tenth kept for the test"
+        if n < len(rows):
+            rows, share = rows[:n], f"the first {n} of {share}"
+        grade = concluding(rows)
+    examples, too_long = fitting(examples_from_chats(model.tokenizer, rows, grade), model.context)
+    if not examples:
+        raise ProbeError(f"no row of {name} fits the {model.context} tokens of {model.name}")
+    described = {
+        "name": name,
+        "sha256": sha256,
+        "rows": share,
+        "examples": len(examples),
+        "too_long": len(too_long),
+        "evaluator": made.name,
+    }
+    return Examined(examples, made, described)
