@@ -98,7 +98,7 @@ def test_compare_prints_two_matrices(crux, llama_folder, data, tmp_path):
         ("angular_distance", "block_influence"), ("angular_distance", "depth"),
         ("block_influence", "depth"),
     }  # fmt: skip
-    assert pairs[0]["low"] <= pairs[0]["high"]
+    assert all(pair["low"] <= pair["high"] for pair in pairs)
     assert pairs[0]["shared"] <= pairs[0]["k"]
 
 

@@ -1,14 +1,16 @@
 """Compare: do criteria rank the blocks of a model alike, and do models need the same blocks?"""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
 from cruxlm.criteria.profiles import ProfilePair, compare_profiles
 from cruxlm.numerics.rank_intervals import halves_interval
 from cruxlm.numerics.ranks import top_overlap
+from cruxlm.numerics.resampling import HALVES
 from cruxlm.results.scan import Scan
 from cruxlm.results.scores import Scores
 from cruxlm.runtime.errors import OptionError
@@ -74,15 +76,28 @@ def compare_models(
     return scans, {label: compare_profiles(held, count) for label, held in profiles.items()}
 
 
+def _halves(scores: Scores, left_out: Collection[int]) -> Float[np.ndarray, "halves blocks"] | None:
+    """The scores on half-samples; of scores that are known without error, themselves each time.
+
+    None when their error is not known. Blocks that are left out are NaN.
+    """
+    if scores.halves is not None and len(scores.halves):
+        halves = np.array(scores.halves)
+    elif "no_errors" in scores.evidence:
+        halves = np.tile(scores.values, (HALVES, 1))
+    else:
+        return None
+    halves[:, list(left_out)] = np.nan
+    return halves
+
+
 def _more(a: Scores, b: Scores, k: int) -> dict[str, Any]:
     """The interval of two scores' correlation, where both have half-samples, and their overlap."""
     found: dict[str, Any] = {"low": None, "high": None}
-    if all(s.halves is not None and len(s.halves) for s in (a, b)):
-        incomplete = sorted({*a.incomplete, *b.incomplete})
-        halves = [np.array(s.halves) for s in (a, b)]
-        for held in halves:
-            held[:, incomplete] = np.nan
-        ends = halves_interval(*halves)
+    halves = [_halves(scores, {*a.incomplete, *b.incomplete}) for scores in (a, b)]
+    known = a.halves is None and b.halves is None  # both are: there is nothing to be unsure of
+    if not known and halves[0] is not None and halves[1] is not None:
+        ends = halves_interval(halves[0], halves[1])
         found = dict(zip(("low", "high"), ends or (None, None), strict=True))
     both = int((np.isfinite(a.values) & np.isfinite(b.values)).sum())
     if k > both:

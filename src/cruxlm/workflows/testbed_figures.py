@@ -1,12 +1,16 @@
 """How well a model knows the generated language, and which blocks it needs for that."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
+from cruxlm.criteria.subject import Subject
+from cruxlm.criteria.sweep import Sweep
 from cruxlm.evaluate.choice import Choice
 from cruxlm.evaluate.examples import Example, examples_from_chats
 from cruxlm.evaluate.generation import Generation
@@ -177,21 +181,25 @@ def ablate_blocks(
     last = len(blocks) - 1
     removed = [(i, i) for i in range(len(blocks))]
     removed += [(i, min(i + run - 1, last)) for i in range(0, len(blocks), run) if run > 1]
-    examples = {name: held_out_examples(loaded.tokenizer, name, n, seed) for name in names}
 
-    def loss(name: str) -> float:
-        return Loss()(loaded, examples[name]).mean("token")
+    @contextmanager
+    def without(first: int, end: int) -> Iterator[None]:
+        with Patch() as patch:
+            for block in blocks[first : end + 1]:
+                patch.skip(block)
+            yield
 
-    whole = {name: loss(name) for name in names}
-    costs: dict[str, list[float]] = {name: [] for name in names}
-    with progress("removing blocks", len(removed), show=show_progress) as tick:
-        for first, end in removed:
-            with Patch() as patch:
-                for block in blocks[first : end + 1]:
-                    patch.skip(block)
-                for name in names:
-                    costs[name].append(loss(name) - whole[name])
-            tick(1)
+    whole: dict[str, float] = {}
+    costs: dict[str, list[float]] = {}
+    with progress("removing blocks", len(names) * len(removed), show=show_progress) as tick:
+        for name in names:
+            examples = held_out_examples(loaded.tokenizer, name, n, seed)
+            sweep = Sweep(Subject(loaded, examples, Loss()), {})
+            whole[name], costs[name] = sweep.whole.mean("token"), []
+            for first, end in removed:
+                found = sweep.evaluate(partial(without, first, end), first, {"skip": [first, end]})
+                costs[name].append(found.mean("token") - whole[name])
+                tick(1)
     return BlockCosts(model or BUILTIN, n, whole, removed, costs)
 
 
