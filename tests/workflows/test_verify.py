@@ -7,6 +7,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
+from scipy.ndimage import gaussian_filter1d
 
 from conftest import byte_tokenizer
 from cruxlm.evaluate.loss import Loss
@@ -17,6 +18,7 @@ from cruxlm.workflows.tune import tune
 from cruxlm.workflows.verify import plan_verify, verify
 from moments import same
 from results.made_scans import made_scan
+from workflows import planted_pairs
 from workflows.tiny_tunings import chat_rows, model_of, write
 
 BLOCKS = 24
@@ -92,6 +94,41 @@ def test_a_ruler_does_not_predict_beyond_depth(pair, data):
         assert told.partial is None
         assert told.reasons
         assert told.verdict != "predicts beyond depth"
+
+
+@pytest.fixture(scope="module")
+def questions(tmp_path_factory):
+    return write(tmp_path_factory.mktemp("questions") / "rows.jsonl", planted_pairs.rows())
+
+
+def strengths(seed=0):
+    """Smooth and irregular: no function of depth."""
+    noise = gaussian_filter1d(np.random.default_rng(seed).standard_normal(44), 1.2)[10:-10]
+    return 0.0004 + 0.0004 * (noise - noise.min()) / np.ptp(noise)
+
+
+@pytest.mark.parametrize(
+    ("added", "decoys", "verdict"),
+    [
+        # The blocks that changed more are those that matter more.
+        (strengths(), None, "predicts beyond depth"),
+        # All add the same, and what differs between them is read by nobody.
+        (np.full(BLOCKS, 0.0006), strengths(1), "does not predict"),
+        # What is read by nobody is larger, and most where least is added.
+        (strengths(), 0.003 - 3 * strengths(), "does not predict"),
+        # The later, the more: a ruler says as much.
+        (np.linspace(0.0003, 0.0009, BLOCKS), None, "not distinguishable from depth"),
+    ],
+    ids=["planted", "even", "decoys", "depth"],
+)
+def test_planted_changes(questions, added, decoys, verdict):
+    scale = None if decoys is None else 1000 * decoys
+    made = verify([planted_pairs.pair(added, scale)], data=questions, criteria="weight_change",
+                  window=1)  # fmt: skip
+    found = made.prediction("weight_change", "window 1")
+    cost = made.pairs[0].measured["window 1"].values
+    assert found.verdict == verdict
+    assert (cost > 0).all()
 
 
 def test_two_blocks_that_were_trained_are_found(data, tmp_path):
