@@ -15,6 +15,7 @@ from cruxlm.data.supervised import Collator, Supervised
 from cruxlm.models.load import load_model, quiet_transformers
 from cruxlm.models.patch import Patch
 from cruxlm.runtime.errors import OptionError
+from cruxlm.runtime.training import settings_aside
 from cruxlm.workflows import tuning_items
 from cruxlm.workflows.tuning_items import training_items
 from plans.twelve import made
@@ -47,8 +48,9 @@ def exact(model, found):
 
 def trainer_of(model, folder):
     loaded = load_model(model)
-    arguments = TrainingArguments(str(folder), report_to="none", use_cpu=True)
-    return BlockTrainer(blocks=loaded.blocks.modules, model=model, args=arguments)
+    with settings_aside():  # the Trainer leaves some of its own behind
+        arguments = TrainingArguments(str(folder), report_to="none", use_cpu=True)
+        return BlockTrainer(blocks=loaded.blocks.modules, model=model, args=arguments)
 
 
 def test_the_loss_is_that_of_response_tokens_alone(tmp_path):
