@@ -132,3 +132,11 @@ def test_what_is_refused_is_one_line(capfd, llama_folder, tuned, data, tmp_path,
     assert error.count("\n") == 1
     assert told in error
     assert not (tmp_path / "out").exists()
+
+
+def test_a_scan_by_ablation_says_what_is_needed(crux, llama_folder, data):
+    said = crux("scan", llama_folder, "--criteria", "ablation,ablation:attention", "--data", data)
+    told = (
+        r"(Without blocks? .* the model is worse|No single block is needed), tested over all 6 at"
+    )
+    assert re.search(told + r" at 5% \(Holm\)\.", " ".join(said.split()))

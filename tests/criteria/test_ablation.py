@@ -232,3 +232,9 @@ def test_the_presets_are_those_of_the_page() -> None:
     default, paper = (scored(CHOICE, **ABLATION.options(name)) for name in ("default", "paper"))
     np.testing.assert_array_equal(default.values, paper.values)  # zeroing is removing
     assert default.evidence["units"] == list(planted_model().blocks.names)
+
+
+def test_the_presets_are_on_the_page():
+    for preset in ABLATION.presets:
+        assert f"`{preset}`" in ABLATION.page()
+        assert set(ABLATION.options(preset)) == {"mode", "unit", "screen"}

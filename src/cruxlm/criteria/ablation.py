@@ -226,6 +226,11 @@ ABLATION = Criterion(
     presets={
         "default": {"mode": "identity", "unit": "block", "screen": None},
         "paper": {"mode": "zero", "unit": "block", "screen": None},
+        "mean": {"mode": "mean", "unit": "block", "screen": None},
+        "resample": {"mode": "resample", "unit": "block", "screen": None},
+        "attention": {"mode": "identity", "unit": "attention", "screen": None},
+        "feed_forward": {"mode": "identity", "unit": "feed_forward", "screen": None},
+        "screened": {"mode": "identity", "unit": "block", "screen": 8},
     },
     score=score_ablation,
     centres=False,

@@ -25,6 +25,7 @@ def finding(
     """One short paragraph: the blocks, how steady they are, depth, other probes, the control."""
     blocks = _listed(chosen.blocks)
     parts = [f"{scores.label} points at {blocks} of {len(scores.values)}{_steadiness(chosen)}."]
+    parts += _needed(scores)
     depth = agreement["depth"][scores.label]
     if depth["explained"] is not None:
         said = f"Depth alone explains {depth['explained']:.0%} of the ranking"
@@ -43,6 +44,24 @@ def finding(
     else:
         parts.append(_control(control, chosen))
     return " ".join(parts)
+
+
+def _needed(scores: Scores) -> list[str]:
+    """Which blocks a test over all of them calls needed, for scores that come with one."""
+    evidence = scores.evidence
+    if "needed" not in evidence:
+        return []
+    tested = f"tested over all {evidence['family']} at {evidence['level']:.0%} (Holm)"
+    needed, spared = tuple(evidence["needed"]), tuple(evidence["better_without"])
+    said = [f"No single block is needed, {tested}."]
+    if needed:
+        said = [f"Without {_any(needed)} the model is worse, {tested}."]
+    return said + ([f"Without {_any(spared)} it is better."] if spared else [])
+
+
+def _any(blocks: tuple[int, ...]) -> str:
+    """Blocks of which any one is meant."""
+    return _listed(blocks).replace(" and ", " or ")
 
 
 def _steadiness(chosen: Selection) -> str:

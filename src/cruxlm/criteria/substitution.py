@@ -217,6 +217,10 @@ SUBSTITUTION = Criterion(
     presets={
         "default": {"window": 1, "direction": "undo", "ends": "keep", "normalised": True},
         "paper": {"window": 5, "direction": "undo", "ends": "drop", "normalised": False},
+        "three": {"window": 3, "direction": "undo", "ends": "keep", "normalised": True},
+        "five": {"window": 5, "direction": "undo", "ends": "keep", "normalised": True},
+        "mirror": {"window": 1, "direction": "mirror", "ends": "keep", "normalised": True},
+        "cumulative": {"window": 1, "direction": "cumulative", "ends": "keep", "normalised": True},
     },
     score=score_substitution,
     centres=False,

@@ -112,7 +112,7 @@ def _scores(
         criterion=criterion.name,
         preset=preset,
         probe=None,
-        unit=criterion.unit,
+        unit=str(options.get("unit", criterion.unit)),
         names=model.blocks.names,
         values=outcome.values,
         stderr=outcome.stderr,
