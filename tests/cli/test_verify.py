@@ -136,7 +136,5 @@ def test_what_is_refused_is_one_line(capfd, llama_folder, tuned, data, tmp_path,
 
 def test_a_scan_by_ablation_says_what_is_needed(crux, llama_folder, data):
     said = crux("scan", llama_folder, "--criteria", "ablation,ablation:attention", "--data", data)
-    told = (
-        r"(Without blocks? .* the model is worse|No single block is needed), tested over all 6 at"
-    )
+    told = r"(Without blocks? .* the model is worse|No single block is needed), tested over all 6"
     assert re.search(told + r" at 5% \(Holm\)\.", " ".join(said.split()))
