@@ -9,7 +9,9 @@ import subprocess
 import pytest
 
 from cruxlm.report.scan_page import scan_page
+from cruxlm.report.verify_page import verify_page
 from results.made_scans import made_scan
+from results.made_verifications import made_verification
 
 BROWSER = next(
     filter(None, map(shutil.which, ["chromium", "chromium-browser", "google-chrome"])), None
@@ -74,24 +76,27 @@ def brightness(colour):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize(
-    "options",
+    ("page", "charts"),
     [
-        {"blocks": 36, "probes": ("builtin", "other")},
-        {"blocks": 6, "probes": (LONG, f"{LONG}2"), "text": LONG},
+        (lambda: scan_page(made_scan(36, probes=("builtin", "other"))), 5),
+        (lambda: scan_page(made_scan(6, probes=(LONG, f"{LONG}2"), text=LONG)), 5),
+        (lambda: verify_page(made_verification()), 3),
+        (lambda: verify_page(made_verification(text=LONG)), 3),
     ],
-    ids=["plain", "long names"],
+    ids=["scan", "scan, long names", "verification", "verification, long names"],
 )
-def test_nothing_is_wider_than_the_page(options, scheme, tmp_path):
-    found = measured(scan_page(made_scan(**options)), scheme, tmp_path)
+def test_nothing_is_wider_than_the_page(page, charts, scheme, tmp_path):
+    shown = page()
+    found = measured(shown, scheme, tmp_path)
     assert [one["width"] for one in found] == [390, 390, 1200, 1200]
     for one in found:
         assert one["needed"] == one["width"], one
         assert one["wide"] == []
-        assert one["charts"] >= 5
+        assert one["charts"] >= charts
         assert (brightness(one["background"]) > 128) == (scheme == "light")
         assert abs(brightness(one["background"]) - brightness(one["ink"])) > 150
     folded, unfolded = found[:2]
-    assert unfolded["height"] > folded["height"]
+    assert (unfolded["height"] > folded["height"]) == ("<details" in shown)
 
 
 def test_a_page_that_is_too_wide_is_noticed(tmp_path):
