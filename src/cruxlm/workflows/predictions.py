@@ -122,7 +122,11 @@ def finding(predictions: Sequence[Prediction], pairs: Sequence[VerifiedPair]) ->
         numbers += ", undefined given depth"
         numbers += f" ({asked.reasons[0]})" if asked.reasons else ""
     else:
-        numbers += f", {asked.partial:.2f} given depth (p {asked.p:.2f})"
+        numbers += f", {asked.partial:.2f} given depth (p {asked.p:.2f}"
+        if len({pair.run for pair in pairs}) > 1 and asked.p_shared is not None:
+            # Models of one architecture may share a shape, and then p is too small.
+            numbers += f"; {asked.p_shared:.2f} with all runs shifted alike"
+        numbers += ")"
     numbers += f"; {over}, {asked.centres} blocks."
     if asked.verdict == "too few blocks to say":
         numbers += f" No p-value below {asked.fewest_p:.2f} is possible with so few."
