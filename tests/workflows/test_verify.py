@@ -237,6 +237,14 @@ def test_what_cannot_be_verified_is_refused(pair, data, tmp_path):
         verify([pair], data=data, criteria="random", scans=[replace(scan, provenance={})])
 
 
+def test_a_model_of_too_few_blocks_is_refused(data, tmp_path):
+    shallow = trained(data, tmp_path / "out", "all", blocks=2)
+    with pytest.raises(OptionError, match=r"a window of 3 blocks: .* has 2"):
+        verify([shallow], data=data, criteria="random")
+    with pytest.raises(OptionError, match="no block in common"):
+        verify([shallow], data=data, criteria="dynamics", window=1, prompts=20)
+
+
 def test_a_tuned_model_that_gives_no_finite_loss_is_refused(pair, data):
     broken = copy.deepcopy(pair[1].module)
     with torch.no_grad():

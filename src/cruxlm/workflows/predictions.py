@@ -12,6 +12,7 @@ from cruxlm.numerics.rank_intervals import mean_interval
 from cruxlm.numerics.ranks import Curve, kendall, pearson, top_overlap
 from cruxlm.results.scores import Scores
 from cruxlm.results.verification import Prediction, VerifiedPair
+from cruxlm.runtime.errors import OptionError
 
 TOP = 0.25
 """Share of the blocks whose overlap is counted: a scan selects about as many."""
@@ -60,6 +61,10 @@ def _prediction(
         ],
         seed=seed,
     )
+    if not joint.centres:
+        raise OptionError(
+            f"{predictor} and {target} have no block in common: the model has too few blocks"
+        )
     k = max(1, round(TOP * joint.centres))
     overlaps = [top_overlap(a, b, k) for a, b in curves]
     whole = [(a[np.isfinite(a)], b[np.isfinite(b)]) for a, b in curves]

@@ -103,10 +103,10 @@ def verify(
         read = examined(after, data, evaluator=evaluator, n=n, trained_on=trained_on(tuned))
         described = read.described
         subject = Subject(before, read.examples, read.evaluator, seed=seed, cache=Cache())
-        own = _predictors(subject, after, asked, requests, reading, control, show_progress)
-        if known:
-            own |= _of_scan(known[min(number, len(known) - 1)], before)
-        found.append(_pair(base, tuned, subject, after, own, show_progress))
+        held = _of_scan(known[min(number, len(known) - 1)], before) if known else {}
+        rest = [request for request in requests if request[0] not in held]
+        own = _predictors(subject, after, asked, rest, reading, control, show_progress)
+        found.append(_pair(base, tuned, subject, after, {**held, **own}, window, show_progress))
     predictions = predicted(found, asked_about, f"window {window}", seed=seed)
     primary = (predictions[0].predictor, predictions[0].target)
     return Verification(
@@ -180,10 +180,20 @@ def _check(pairs: Sequence[Any], window: int, control: str | None, scans: Sequen
 
 
 def _of_scan(scan: Scan, before: LoadedModel) -> dict[str, Scores]:
-    """The scores of a saved scan, of the probe that it selected by; refused for another model."""
+    """The scores of a saved scan, of the probe that it selected by, and those of its controls.
+
+    Refused for another model.
+    """
     identity = scan.provenance.get("model", {})
     before.ref.check_same("the scan", scan.model, identity, scan.blocks)
-    return {k: s for k, s in scan.scores.items() if s.probe == scan.primary.probe}
+    own = {k: s for k, s in scan.scores.items() if s.probe == scan.primary.probe}
+    controls = {
+        f"{label}, {control}": replace(held[label], label=f"{label}, {control}")
+        for control, held in scan.controls.items()
+        for label in own
+        if label in held
+    }
+    return {**own, **controls}
 
 
 def _predictors(
@@ -231,12 +241,15 @@ def _pair(
     subject: Subject,
     after: LoadedModel,
     predictors: Mapping[str, Scores],
+    asked_window: int,
     show_progress: bool,
 ) -> VerifiedPair:
     """What undoing each block's change costs, and everything that is known of a pair."""
     criterion = CRITERIA.get("substitution")
     changed = replace(subject, model=after, reference=subject.model)
     blocks = len(after.blocks.modules)
+    if asked_window > blocks:
+        raise OptionError(f"a window of {asked_window} blocks: {after.name} has {blocks}")
     measured: dict[str, Scores] = {}
     for window in WINDOWS:
         if window > blocks:
