@@ -8,6 +8,16 @@ import typer
 
 from cruxlm.cli.compare_output import print_compared, print_profiles
 from cruxlm.cli.interrupt import importing
+from cruxlm.cli.options import (
+    AsJson,
+    Device,
+    Dtype,
+    EvaluatorName,
+    ExampleCount,
+    PromptField,
+    Reference,
+    TestRows,
+)
 
 
 def compare(
@@ -21,16 +31,12 @@ def compare(
     k: Annotated[
         int | None, typer.Option("--k", help="Highest blocks whose overlap is counted.")
     ] = None,
-    data: Annotated[
-        str | None, typer.Option(help="Test rows, for criteria that need an evaluator.")
-    ] = None,
-    evaluator: Annotated[str, typer.Option(help="loss, choice or generation.")] = "loss",
-    examples: Annotated[int, typer.Option(help="Test rows that are read.")] = 200,
-    reference: Annotated[
-        str | None, typer.Option(help="The model before fine-tuning, for criteria that need one.")
-    ] = None,
+    data: TestRows = None,
+    evaluator: EvaluatorName = "loss",
+    examples: ExampleCount = 200,
+    reference: Reference = None,
     probe: Annotated[str, typer.Option(help="What criteria of states read.")] = "builtin",
-    field: Annotated[str | None, typer.Option(help="Field of a row that holds the prompt.")] = None,
+    field: PromptField = None,
     n: Annotated[int, typer.Option("--n", "--limit", help="Prompts read from the probe.")] = 300,
     control: Annotated[
         str | None, typer.Option(help="untrained: the same criteria, freshly initialised.")
@@ -39,9 +45,9 @@ def compare(
         Path | None, typer.Option(help="Folder for the scan and its report (of one model).")
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of everything that is drawn.")] = 0,
-    dtype: Annotated[str | None, typer.Option(help="float32, bfloat16 or float16.")] = None,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, mps or auto.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, not tables.")] = False,
+    dtype: Dtype = None,
+    device: Device = None,
+    as_json: AsJson = False,
 ) -> None:
     """Rank correlations and overlaps of criteria on one model, or of models by each criterion."""
     from cruxlm.runtime.errors import OptionError

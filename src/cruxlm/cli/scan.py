@@ -8,6 +8,15 @@ from typing import Annotated, Any
 import typer
 
 from cruxlm.cli.interrupt import importing
+from cruxlm.cli.options import (
+    Device,
+    Dtype,
+    EvaluatorName,
+    ExampleCount,
+    PromptField,
+    Reference,
+    TestRows,
+)
 from cruxlm.cli.output import print_scan
 
 
@@ -21,7 +30,7 @@ def scan(
             help="builtin, random-tokens, shuffled-tokens, or a file; several may be given."
         ),
     ] = None,
-    field: Annotated[str | None, typer.Option(help="Field of a row that holds the prompt.")] = None,
+    field: PromptField = None,
     criteria: Annotated[
         str, typer.Option(help="Names, name:preset, separated by commas; the first one selects.")
     ] = "dynamics,block_influence,angular_distance",
@@ -41,22 +50,18 @@ def scan(
     control: Annotated[
         str | None, typer.Option(help="untrained: the same architecture freshly initialised.")
     ] = None,
-    data: Annotated[
-        str | None, typer.Option(help="Test rows, for criteria that need an evaluator.")
-    ] = None,
-    evaluator: Annotated[str, typer.Option(help="loss, choice or generation.")] = "loss",
-    examples: Annotated[int, typer.Option(help="Test rows that are read.")] = 200,
-    reference: Annotated[
-        str | None, typer.Option(help="The model before fine-tuning, for criteria that need one.")
-    ] = None,
+    data: TestRows = None,
+    evaluator: EvaluatorName = "loss",
+    examples: ExampleCount = 200,
+    reference: Reference = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder for scan.json, scan.safetensors and report.html.")
     ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print scan.json, not the table.")
     ] = False,
-    dtype: Annotated[str | None, typer.Option(help="float32, bfloat16 or float16.")] = None,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, mps or auto.")] = None,
+    dtype: Dtype = None,
+    device: Device = None,
     revision: Annotated[str | None, typer.Option(help="Revision of a hub model.")] = None,
     batch_size: Annotated[int, typer.Option(help="Prompts in one forward pass.")] = 16,
     padding: Annotated[str, typer.Option(help="Side that batches are padded on.")] = "right",

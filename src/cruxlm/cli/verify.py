@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from cruxlm.cli.interrupt import importing
+from cruxlm.cli.options import AsJson, Device, Dtype, EvaluatorName, PromptField
 from cruxlm.cli.verify_output import print_verification
 
 
@@ -28,20 +29,20 @@ def verify(
         typer.Option(help="A saved scan of BASE to take the scores from; one for each pair."),
     ] = None,
     probe: Annotated[str, typer.Option(help="What criteria of states read.")] = "builtin",
-    field: Annotated[str | None, typer.Option(help="Field of a row that holds the prompt.")] = None,
+    field: PromptField = None,
     prompts: Annotated[int, typer.Option(help="Prompts read from the probe.")] = 300,
-    evaluator: Annotated[str, typer.Option(help="loss, choice or generation.")] = "loss",
+    evaluator: EvaluatorName = "loss",
     n: Annotated[int, typer.Option("--n", "--limit", help="Test rows.")] = 200,
     control: Annotated[
         str | None, typer.Option(help="untrained: freshly initialised models predict as well.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of everything that is drawn.")] = 0,
-    dtype: Annotated[str | None, typer.Option(help="float32, bfloat16 or float16.")] = None,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, mps or auto.")] = None,
+    dtype: Dtype = None,
+    device: Device = None,
     trust_remote_code: Annotated[
         bool, typer.Option("--trust-remote-code", help="Run code that comes with the models.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, not a table.")] = False,
+    as_json: AsJson = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check everything and stop before the first forward.")
     ] = False,

@@ -1,0 +1,21 @@
+"""Options that mean the same in several commands."""
+
+from typing import Annotated
+
+import typer
+
+TestRows = Annotated[
+    str | None, typer.Option("--data", help="Test rows, for criteria that need an evaluator.")
+]
+EvaluatorName = Annotated[str, typer.Option("--evaluator", help="loss, choice or generation.")]
+ExampleCount = Annotated[int, typer.Option("--examples", help="Test rows that are read.")]
+Reference = Annotated[
+    str | None,
+    typer.Option("--reference", help="The model before fine-tuning, for criteria that need one."),
+]
+PromptField = Annotated[
+    str | None, typer.Option("--field", help="Field of a row that holds the prompt.")
+]
+Dtype = Annotated[str | None, typer.Option("--dtype", help="float32, bfloat16 or float16.")]
+Device = Annotated[str | None, typer.Option("--device", help="cpu, cuda, mps or auto.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, not tables.")]
