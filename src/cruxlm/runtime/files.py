@@ -1,12 +1,16 @@
 """Files that are there whole or not at all."""
 
 import os
+import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
 
 from cruxlm.runtime.errors import OutputError
+
+LEFT_OVER = re.compile(r"\.(.+)\.[0-9a-f]{8}\.(?:new|old)")
+"""A temporary name of `write_all`."""
 
 
 def write_all(folder: Path, contents: Mapping[str, bytes]) -> None:
@@ -51,6 +55,14 @@ def write_all(folder: Path, contents: Mapping[str, bytes]) -> None:
         for place in made:
             with suppress(OSError):  # not empty: it is wanted
                 place.rmdir()
+
+
+def remove_left_overs(folder: Path, names: Collection[str]) -> None:
+    """Remove what `write_all` has left of files with these names when it was killed."""
+    for path in folder.glob(".*"):
+        left = LEFT_OVER.fullmatch(path.name)
+        if left and left[1] in names:
+            path.unlink(missing_ok=True)
 
 
 def check_writable(folder: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from cruxlm.results.scores import plain
 from cruxlm.runtime.environment import peak_memory_mib
 from cruxlm.runtime.errors import OutputError, ResultError
-from cruxlm.runtime.files import check_writable, write_all
+from cruxlm.runtime.files import check_writable, remove_left_overs, write_all
 from cruxlm.runtime.progress import progress
 from cruxlm.studies.page import page_files
 from cruxlm.studies.stored import (
@@ -21,7 +21,6 @@ from cruxlm.studies.stored import (
     difference,
     save_cell,
     stored_cells,
-    sweep,
 )
 from cruxlm.studies.study import Study
 
@@ -69,7 +68,7 @@ def run_study(
     stored_cells(study, folder)  # refused before a folder is made
     made = []
     with _alone(folder / CELLS):
-        sweep(folder / CELLS, {f"{cell.name}.json" for cell in study.cells})
+        remove_left_overs(folder / CELLS, {f"{cell.name}.json" for cell in study.cells})
         found = stored_cells(study, folder)
         left = [cell for cell in wanted if cell.name not in found]
         total = round(sum(cell.cost_seconds for cell in left))
@@ -92,7 +91,7 @@ def run_study(
         lead = None
         if not missing:
             lead, files = _page(study, found)
-            sweep(folder, set(files))
+            remove_left_overs(folder, set(files))
             held = {name: data for name, data in files.items() if _bytes(folder / name) != data}
             write_all(folder, held)
     other = tuple(name for name, cell in found.items() if cell.code != code)

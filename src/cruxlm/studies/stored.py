@@ -2,7 +2,6 @@
 
 import json
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +17,6 @@ from cruxlm.studies.study import Cell, Study
 FORMAT = "crux.study-cell/1"
 CELLS = "cells"
 """Folder of the cells' files in a study's folder."""
-LEFT_OVER = re.compile(r"\.(.+)\.[0-9a-f]{8}\.(?:new|old)")
-"""What `write_all` leaves of a file when it is killed."""
 
 
 class Provenance(TypedDict):
@@ -100,14 +97,6 @@ def stored_cells(study: Study, folder: Path) -> dict[str, StoredCell]:
             )
         found[path.stem] = _read(path, study, cells[path.stem])
     return {name: found[name] for name in cells if name in found}
-
-
-def sweep(folder: Path, names: set[str]) -> None:
-    """Remove what a killed process left of files with these names."""
-    for path in folder.glob(".*"):
-        left = LEFT_OVER.fullmatch(path.name)
-        if left and left[1] in names:
-            path.unlink(missing_ok=True)
 
 
 def difference(before: Any, now: Any, tolerance: float, where: str = "") -> str | None:
