@@ -77,13 +77,16 @@ def test_dry_runs_evaluate_nothing(crux, llama_folder, tuned, data, monkeypatch)
 
 
 def test_a_scan_by_criteria_of_more_than_states(crux, llama_folder, tuned, data, tmp_path):
-    said = crux("scan", tuned, "--criteria", "substitution,ablation,weight_change,depth",
+    names = "substitution,ablation,weight_change,gradient_norm,depth"
+    said = crux("scan", tuned, "--criteria", names,
                 "--data", data, "--reference", llama_folder, "--out", tmp_path / "out")  # fmt: skip
     assert "loss on 30 rows of rows" in said
     found = Scan.load(tmp_path / "out")
     assert set(found["substitution"].values.nonzero()[0]) == {1, 4}
     assert found["ablation"].evaluator == "loss"
     assert found["weight_change"].reference is not None
+    with_errors = ("substitution", "ablation", "gradient_norm")
+    assert all(found[label].halfwidth is not None for label in with_errors)
     assert found.probes == {}
     assert "substitution" in (tmp_path / "out" / "report.html").read_text()
 

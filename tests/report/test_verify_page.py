@@ -47,3 +47,10 @@ def test_what_is_saved_is_read_back(tmp_path):
             two.measured["window 3"].tensors["per_example"],
         )
     assert repr(again) == repr(found)
+
+
+def test_the_sentence_has_both_p_values_of_several_runs():
+    one, two = made_verification(pairs=1), made_verification(pairs=2)
+    asked = two.predictions[0]
+    assert f"(p {asked.p:.2f}; {asked.p_shared:.2f} with all runs shifted alike)" in two.finding
+    assert "shifted alike" not in one.finding

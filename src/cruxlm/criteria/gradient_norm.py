@@ -12,17 +12,17 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
 from cruxlm.criteria.descriptor import Criterion, Outcome
 from cruxlm.criteria.per_sample import mean_outcome
 from cruxlm.criteria.subject import Subject
-from cruxlm.evaluate.causal import accepted, causal_model, inputs, padded
+from cruxlm.evaluate.causal import causal_model, padded
 from cruxlm.evaluate.examples import Example, check_examples
+from cruxlm.evaluate.loss import batch_losses
 from cruxlm.models.load import LoadedModel
 from cruxlm.models.parts import parts_of
 from cruxlm.models.patch import evaluation_mode
-from cruxlm.numerics.resampling import deal
+from cruxlm.numerics.resampling import deal, interval_halfwidth
 from cruxlm.runtime.errors import ModelError, NotFiniteError, OptionError, did_you_mean
 
 NORMALISE = ("none", "parameters", "weights")
@@ -75,6 +75,7 @@ def score_gradient_norm(subject: Subject, normalise: str = "parameters") -> Outc
         evidence={
             "examples": [example.id for example in subject.examples],
             "loss": "mean over the response tokens of an example, examples weighted equally",
+            "interval95": None if found.stderr is None else interval_halfwidth(dealt.groups),
         },
         warnings=found.warnings,
     )
@@ -129,12 +130,7 @@ def _loss(model: LoadedModel, example: Example) -> Tensor:
     """The mean loss over the response tokens of one example."""
     tokens, first = example.prompt + example.response, len(example.prompt)
     batch = next(padded(model, [tokens], [range(first - 1, len(tokens) - 1)], 1, "right"))
-    wanted = {"use_cache": False, "logits_to_keep": len(tokens) - first + 1}
-    known = accepted(model)
-    given = {name: value for name, value in wanted.items() if name in known}
-    logits = model.module(**inputs(model, batch), **given).logits[0]
-    predicting = logits[-len(example.response) - 1 : -1].float()
-    return cross_entropy(predicting, torch.tensor(example.response, device=logits.device))
+    return batch_losses(model, batch).mean()
 
 
 def _norm(tensors: Sequence[Tensor]) -> float:

@@ -78,7 +78,7 @@ def token_losses(
     losses: dict[int, Float64[np.ndarray, " tokens"]] = {}
     with evaluation_mode(loaded.module), torch.no_grad():
         for batch in padded(loaded, sequences, places, batch_size, padding):
-            values = _losses(loaded, batch).cpu().double().numpy()
+            values = batch_losses(loaded, batch).cpu().double().numpy()
             ends = np.cumsum([len(places[index]) for index in batch.prompts])[:-1]
             for index, own in zip(batch.prompts, np.split(values, ends), strict=True):
                 if not np.isfinite(own).all():
@@ -88,7 +88,7 @@ def token_losses(
     return [losses[index] for index in range(len(examples))]
 
 
-def _losses(model: LoadedModel, batch: Batch) -> Float[Tensor, " samples"]:
+def batch_losses(model: LoadedModel, batch: Batch) -> Float[Tensor, " samples"]:
     """The loss at each place of the batch that is read."""
     given: dict[str, Any] = inputs(model, batch)
     length, first = batch.tokens.shape[1], int(batch.columns.min())

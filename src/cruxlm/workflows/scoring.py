@@ -66,7 +66,7 @@ def state_scores(
             scores[full] = replace(
                 found,
                 probe=probe.name,
-                evidence=_evidence(outcome, measured),
+                evidence={**found.evidence, **_sampling(outcome, measured)},
                 warnings=warnings,
             )
     return scores, records
@@ -130,15 +130,12 @@ def _scores(
     )
 
 
-def _evidence(outcome: Outcome, measured: Measured) -> dict[str, Any]:
-    """What the criterion gives as evidence, and where its errors come from."""
+def _sampling(outcome: Outcome, measured: Measured) -> dict[str, Any]:
+    """Where the errors of a criterion of states come from."""
     groups = None if outcome.stderr is None else measured.resampling.groups
     return {
-        **outcome.evidence,
-        "incomplete": list(outcome.incomplete),
         "jackknife_groups": groups,
         "interval95": None if groups is None else interval_halfwidth(groups),
-        "half_samples": 0 if outcome.halves is None else len(outcome.halves),
         "samples": measured.states.shape[1],
     }
 
