@@ -29,9 +29,7 @@ def test_no_text_of_a_user_becomes_markup():
     assert {tag for tag, _ in page.structure} <= TAGS | {f"/{tag}" for tag in TAGS}
     assert {name for _, names in page.structure for name in names} <= ATTRIBUTES
     assert {tag for tag, _ in page.structure} == {tag for tag, _ in plain.structure}
-    assert "evil.test" not in " ".join(
-        str(value) for value in page.values if "http" in str(value)[:5]
-    )
+    assert not [link for link in page.links if "evil.test" in link]
     assert len(html) < 1_000_000
 
 
@@ -54,7 +52,7 @@ def test_lines_go_down_when_values_do():
     (x0, y0), (x1, y1) = (map(float, point.split(",")) for point in points)
     assert x1 > x0
     assert y1 > y0  # SVG counts down
-    assert chart.count("polyline") == 2  # opened and closed once: b has no points
+    assert chart.count("<polyline") == 1  # b has no points
     assert line_chart({"b": []}, label="l", across="step") == ""
 
 

@@ -1,7 +1,10 @@
 """The report: one file that asks for nothing, runs nothing, and cannot be written into."""
 
+import base64
+import hashlib
 import re
 import shlex
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -13,14 +16,16 @@ from cruxlm.results.scan import BUILTIN_MODEL
 from results.made_scans import made_scan
 
 TAGS = {
-    "html", "head", "meta", "title", "style", "body", "main", "section", "div", "h1", "h2", "p",
-    "ul", "li", "pre", "details", "summary", "table", "thead", "tbody", "tr", "th", "td",
-    "svg", "path", "rect", "circle", "text", "polyline", "polygon",
+    "html", "head", "meta", "title", "style", "script", "body", "main", "nav", "a", "section",
+    "div", "h1", "h2", "h3", "p", "ul", "li", "dl", "dt", "dd", "pre", "code", "b", "em", "details",
+    "summary", "table", "thead", "tbody", "tr", "th", "td",
+    "svg", "g", "path", "rect", "circle", "text", "polyline", "polygon",
 }  # fmt: skip
 ATTRIBUTES = {
     "lang", "charset", "name", "content", "http-equiv", "class", "viewbox", "role", "aria-label",
     "d", "x", "y", "width", "height", "rx", "cx", "cy", "r", "points", "fill", "opacity",
-    "stroke", "stroke-width", "text-anchor",
+    "stroke", "stroke-width", "text-anchor", "id", "href", "scope", "data-v", "data-label",
+    "data-values", "data-box", "transform",
 }  # fmt: skip
 HOSTILE = (
     "\"'><script>alert(1)</script><img src=x onerror=alert(1)>--></style></title></svg>"
@@ -33,19 +38,20 @@ class Page(HTMLParser):
 
     def __init__(self, html):
         super().__init__(convert_charrefs=True)
-        self.structure, self.texts, self.styles, self.values = [], [], [], []
+        self.structure, self.texts, self.styles, self.values, self.links = [], [], [], [], []
         self.feed(html)
         self.close()
 
     def handle_starttag(self, tag, attrs):
         self.structure.append((tag, tuple(name for name, _ in attrs)))
         self.values += [value for _, value in attrs]
+        self.links += [value for name, value in attrs if name == "href"]
 
     def handle_endtag(self, tag):
         self.structure.append((f"/{tag}", ()))
 
     def handle_data(self, data):
-        (self.styles if self.structure[-1][0] == "style" else self.texts).append(data)
+        (self.styles if self.structure[-1][0] in ("style", "script") else self.texts).append(data)
 
     def handle_comment(self, data):
         raise AssertionError(f"a comment: {data}")
@@ -63,10 +69,31 @@ def page_of(**options):
 
 def test_the_page_is_one_file_that_asks_for_nothing():
     html = page_of(blocks=12, probes=("builtin", "other"))
-    for word in ("http://", "https://", "<script", "src=", "href=", "url(", "@import", "<link"):
-        assert word not in html
-    assert "default-src 'none'" in html
+    page = Page(html)
+    script = page.styles[-1]
+    drawing = '"http://www.w3.org/2000/svg"'  # a name that is never asked for
+    assert html.count("<script") == 1
+    for word in ("http://", "https://", "src=", "url(", "@import", "<link", "style=", "eval("):
+        assert word not in html.replace(drawing, "")
+    assert not re.search(r"<[^>]* on[a-z]+=", html.replace(script, ""))
+    assert all(re.fullmatch(r"#part-\d+", link) for link in page.links)
+    assert {link[1:] for link in page.links} <= set(re.findall(r'id="(part-\d+)"', html))
     assert html.startswith("<!doctype html>")
+
+
+def test_the_policy_allows_the_style_and_the_script_of_the_page_and_nothing_else():
+    html = page_of(blocks=12)
+    policy = re.search(r'Security-Policy" content="([^"]*)"', html)[1]
+    rules = dict(rule.strip().split(" ", 1) for rule in policy.split(";"))
+    assert rules.pop("default-src") == "'none'"
+    assert (rules.pop("base-uri"), rules.pop("form-action")) == ("'none'", "'none'")
+    for tag in ("style", "script"):
+        source = re.search(f"<{tag}>(.*?)</{tag}>", html, re.DOTALL)[1]
+        digest = base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()
+        assert rules.pop(f"{tag}-src") == f"'sha256-{digest}'"
+        assert "</" + tag not in source
+        assert "<!--" not in source
+    assert not rules
 
 
 def test_only_harmless_tags_and_attributes_are_used_and_all_are_closed():
@@ -85,7 +112,8 @@ def test_only_harmless_tags_and_attributes_are_used_and_all_are_closed():
 @pytest.mark.parametrize("hostile", [HOSTILE, HOSTILE[::-1], HOSTILE * 20])
 def test_hostile_names_change_nothing_but_the_text(hostile):
     probes = ("builtin", hostile)
-    plain = Page(page_of(blocks=12, probes=("builtin", "other")))
+    harmless = "\x07" + "x" * len(hostile)  # as long, and with a character to write out
+    plain = Page(page_of(blocks=12, probes=("builtin", harmless), text=harmless))
     page = Page(page_of(blocks=12, probes=probes, text=hostile))
     assert page.structure == plain.structure
     assert page.styles == plain.styles
@@ -104,8 +132,8 @@ def test_a_hostile_primary_probe_changes_nothing_but_the_text():
 @pytest.mark.parametrize("name", ["$(rm -rf ~)", "a; reboot", "my model", "it's", "--out", "`id`"])
 def test_commands_to_copy_hold_the_model_as_one_word(name):
     scan = made_scan(8, control=False, text=name)
-    shown = "".join(Page(scan_page(scan)).texts)
-    commands = re.findall(r"crux scan .*", shown)
+    shown = Page(scan_page(scan)).texts
+    commands = [line for line in shown if line.startswith("crux scan ")]
     assert len(commands) == 2
     for command in commands:
         assert shlex.split(command)[2] == f"{name}model"
@@ -125,7 +153,9 @@ def test_the_page_says_what_a_reader_needs_to_doubt_it():
     for said in (
         "95 % interval", "half-samples", "Is it only depth?", "untrained", "Provenance",
         "2 prompts left out (empty)", "1 prompts left out (too long)", "a warning",
-        "20% of the variance", "too few blocks to say", "0" * 64,
+        "20% of the variance", "too few blocks to say", "0" * 64, "How to doubt this",
+        "depth alone", "the same architecture untrained", "When dynamics misleads", "How sure",
+        "With a chat template all prompts end in the same token", "Compared with what",
     ):  # fmt: skip
         assert said in text, said
     for reason in scan.selection.reasons:
@@ -152,8 +182,19 @@ def test_every_scan_has_a_page(options):
     Page(html)
 
 
-def test_a_page_of_126_blocks_is_small():
-    assert len(page_of(blocks=126, probes=("builtin", "other")).encode()) < 600_000
+@pytest.mark.parametrize("times", [1, 12])
+def test_a_page_of_126_blocks_with_many_scores_is_small(times):
+    scan = made_scan(126, probes=("builtin", "other"))
+    copies = ["", *(f"#{number}" for number in range(1, times))]
+    many = replace(
+        scan,
+        scores={label + copy: held for copy in copies for label, held in scan.scores.items()},
+        agreement={**scan.agreement, "pairs": scan.agreement["pairs"] * times**2},
+    )
+    html = scan_page(many)
+    assert len(html.encode()) < 1_000_000
+    assert html.count("<tr") > 126
+    assert ("not shown here; all are in scan.json" in html) == (times > 1)
 
 
 def test_the_notebook_picture_is_as_harmless():

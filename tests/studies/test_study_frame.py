@@ -158,7 +158,7 @@ def test_checking_finds_other_numbers(done):
     with pytest.raises(ResultError, match=r"1 of 6 cells are not .*draw-4: largest\.at was 15 and"):
         check_study(with_run(another), done)
     with pytest.raises(ResultError, match=r"README\.md is not what the cells make"):
-        check_study(replace(TINY, page=lambda _results: Page("Nothing.", ())), done)
+        check_study(replace(TINY, page=lambda _results: Page("Nothing.", (), ())), done)
     (done / "cells" / "draw-5.json").unlink()
     with pytest.raises(ResultError, match=r"has no cell draw-5 to check \(1 of 6"):
         check_study(TINY, done)
@@ -217,7 +217,9 @@ def test_the_page_has_tables_and_figures_and_no_markup_of_others(done):
     assert "They are &lt;random>." in markdown
     tags = Tags(html).met
     assert tags.count("svg") == 1
-    assert tags.count("table") == 2  # and that of the provenance
+    assert tags.count("table") == 1
+    assert "- Three cells are few." in markdown
+    assert "<li>Three cells are few.</li>" in html
     assert "random" not in tags
     figure = ET.parse(done / "means.svg").getroot()
     assert figure.tag == "{http://www.w3.org/2000/svg}svg"
@@ -227,7 +229,7 @@ def test_what_is_no_number_is_null(tmp_path):
     def undefined(count, seed):
         return {"mean": math.nan, "p": None} if seed == 2 else draw(count, seed)
 
-    study = replace(with_run(undefined), page=lambda _results: Page("Nothing.", ()))
+    study = replace(with_run(undefined), page=lambda _results: Page("Nothing.", (), ()))
     run_study(study, tmp_path)
     text = (tmp_path / "cells" / "draw-2.json").read_text()
     assert json.loads(text, parse_constant=pytest.fail)["result"] == {"mean": None, "p": None}

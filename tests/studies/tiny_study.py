@@ -25,6 +25,7 @@ def tiny_page(results):
             Section("Means", "One a cell.", ("cell", "mean | of all"), rows, "means", chart),
             Section("Doubt", "They are <random>.", (), ()),
         ],
+        ["Three cells are few."],
     )
 
 

@@ -18,25 +18,49 @@ STYLE = """
 .chart .dot{fill:var(--card);stroke:var(--accent);stroke-width:1.6}.chart .cut{stroke-dasharray:2 2}
 .chart .chosen{fill:var(--mark);stroke:var(--mark)}.chart .stripe{fill:var(--mark);opacity:.14}
 .chart .bar{fill:var(--accent)}.chart .bar.chosen{fill:var(--mark)}.chart .b2{opacity:.55}.chart .b3{opacity:.3}
+.chart .cells{shape-rendering:crispEdges}
+.chart .hit{fill:var(--muted);fill-opacity:0}.chart .hit:hover,.chart .hit.at{fill-opacity:.2}
 """
 """Style of all charts, once a page."""
 
 
 def text(value: object) -> str:
     """Any text for HTML or SVG: markup escaped, control characters made visible."""
-    shown = "".join(
-        c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode()
-        for c in str(value)
+    return escape(visible(value), quote=True)
+
+
+def visible(value: object) -> str:
+    """Any text with control and direction characters written out; line ends stay."""
+    shown = str(value)
+    if shown.isprintable():
+        return shown
+    return "".join(
+        c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in shown
     )
-    return escape(shown, quote=True)
 
 
-def svg(height: float, parts: Sequence[str], label: str) -> str:
+def svg(height: float, parts: Sequence[str], label: str, attributes: str = "") -> str:
     """A chart of ``WIDTH`` by ``height`` units that scales with its page."""
     return (
         f'<svg class="chart" viewBox="0 0 {WIDTH} {height:g}" role="img" '
-        f'aria-label="{text(label)}">{"".join(parts)}</svg>'
+        f'aria-label="{text(label)}"{attributes}>{"".join(parts)}</svg>'
     )
+
+
+def hit(x: float, y: float, width: float, height: float, said: str) -> str:
+    """A place of a chart that says its value: to a pointer, and to the script of a report.
+
+    It is as large as the chart allows, lies above the marks and is not seen.
+    """
+    return (
+        f'<rect class="hit" x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}">'
+        f"<title>{text(said)}</title></rect>"
+    )
+
+
+def cut(name: str, letters: int) -> str:
+    """A name that fits: of a longer one its beginning."""
+    return name if len(name) <= letters else f"{name[: letters - 1]}…"
 
 
 def nice_ticks(low: float, high: float, count: int = 4) -> list[float]:

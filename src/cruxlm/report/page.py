@@ -1,84 +1,117 @@
-"""The frame of every report: one HTML file, no network, light and dark, wide and narrow."""
+"""The frame of every report: one HTML file, no network, light and dark, wide and narrow.
 
+A page allows its own style and its own script by their hashes, and nothing else: no text of a model
+or of data can run, load or send anything. Without the script everything can be read.
+"""
+
+from base64 import b64encode
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from hashlib import sha256
+from importlib.resources import files
 
 from cruxlm.charts.svg import STYLE as CHART_STYLE
 from cruxlm.charts.svg import text
 
-STYLE = """
-:root{color-scheme:light dark;--bg:#f6f7f9;--card:#fff;--ink:#16181d;--muted:#5b6472;--line:#d5d9e0;
---accent:#2459d3;--mark:#c2570c;--tint:#fff4e8}
-@media(prefers-color-scheme:dark){:root{--bg:#101216;--card:#191c22;--ink:#e8eaee;--muted:#a0a8b5;
---line:#343a45;--accent:#7ea6ff;--mark:#ffa24d;--tint:#2b2117}}
-*{box-sizing:border-box}
-body{margin:0;background:var(--bg);color:var(--ink);font:15px/1.55 system-ui,-apple-system,sans-serif}
-main{max-width:1120px;margin:0 auto;padding:28px 18px 60px}
-h1,h2,p,li,summary{overflow-wrap:anywhere}
-h1{font-size:24px;margin:0 0 2px}h2{font-size:17px;margin:0 0 6px}
-.sub{color:var(--muted);margin:0 0 18px}
-.finding{background:var(--tint);border-left:4px solid var(--mark);padding:14px 18px;border-radius:6px;
-font-size:16px;margin:0 0 18px}
-.grid{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,460px),1fr));gap:18px}
-section{background:var(--card);border:1px solid var(--line);border-radius:10px;padding:16px 18px;min-width:0}
-section.wide{grid-column:1/-1}section p{color:var(--muted);margin:0 0 10px;font-size:14px}
-.scroll{overflow-x:auto}table{border-collapse:collapse;font-size:13.5px;width:100%}
-th,td{text-align:left;padding:5px 10px 5px 0;border-bottom:1px solid var(--line);vertical-align:top}
-th,td{white-space:nowrap}th{font-weight:600}td.w{white-space:normal;overflow-wrap:anywhere;min-width:11em}
-td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}
-tr.chosen td{color:var(--mark);font-weight:600}
-code,pre{font:13px ui-monospace,monospace;overflow-wrap:anywhere}
-pre{background:var(--bg);border-radius:6px;padding:10px 12px;margin:0;white-space:pre-wrap}
-ul{margin:0;padding-left:18px}li{margin:3px 0}
-"""
+LONGEST_LEAD = 2000
+"""Characters of the finding that a page shows; one of a thousand arms is as long as a book."""
 
 
-def page(title: str, subtitle: str, lead: str, sections: Iterable[str]) -> str:
-    """A whole page; ``title``, ``subtitle`` and ``lead`` are plain text, the sections are HTML."""
+@dataclass(frozen=True)
+class Section:
+    """A card of a page."""
+
+    heading: str
+    """Its heading, plain text."""
+    body: str
+    """What stands under it, HTML."""
+    kind: str = ""
+    """Empty, ``wide`` for the whole width, or ``wide doubt``."""
+    short: str = ""
+    """What the list of contents calls it; empty to leave it out there."""
+
+
+@dataclass(frozen=True)
+class Fact:
+    """One of the answers at the top of a page."""
+
+    question: str
+    """Such as ``How sure``."""
+    answer: str
+    """A few words."""
+    more: str
+    """What they rest on."""
+
+
+def page(
+    title: str, subtitle: str, lead: str, sections: Iterable[Section], facts: Sequence[Fact] = ()
+) -> str:
+    """A whole page; ``title``, ``subtitle``, ``lead`` and the facts are plain text."""
+    cards = list(sections)
+    listed = "".join(
+        f'<a href="#part-{number}">{text(card.short)}</a>'
+        for number, card in enumerate(cards)
+        if card.short
+    )
+    contents = f'<nav aria-label="On this page">{listed}</nav>' if listed else ""
+    style, script = STYLE + CHART_STYLE, _file("page.js")
+    allowed = (
+        f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; "
+        "base-uri 'none'; form-action 'none'"
+    )
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
-        '<meta http-equiv="Content-Security-Policy" '
-        "content=\"default-src 'none'; style-src 'unsafe-inline'\">"
-        f"<title>{text(title)}</title><style>{STYLE}{CHART_STYLE}</style></head><body><main>"
+        f'<meta http-equiv="Content-Security-Policy" content="{allowed}">'
+        f"<title>{text(title)}</title><style>{style}</style></head><body><main>"
         f'<h1>{text(title)}</h1><p class="sub">{text(subtitle)}</p>'
-        f'<p class="finding">{text(lead)}</p><div class="grid">{"".join(sections)}</div>'
-        "</main></body></html>\n"
+        f'<p class="finding">{text(_cut(lead))}</p>{_glance(facts)}{contents}'
+        f'<div class="grid">{"".join(map(_card, cards, range(len(cards))))}</div>'
+        f"</main><script>{script}</script></body></html>\n"
     )
 
 
-def section(heading: str, explanation: str, content: str, *, wide: bool = False) -> str:
-    """A card; heading and explanation are plain text, the content is HTML."""
-    kind = ' class="wide"' if wide else ""
-    said = f"<p>{text(explanation)}</p>" if explanation else ""
-    return f"<section{kind}><h2>{text(heading)}</h2>{said}{content}</section>"
+def section(
+    heading: str, explanation: str, content: str, *, wide: bool = False, short: str = ""
+) -> Section:
+    """A card; heading and explanation are plain text, the content is HTML.
 
-
-def table(
-    header: Sequence[str],
-    rows: Sequence[Sequence[object]],
-    *,
-    numeric: Sequence[int] = (),
-    wrapped: Sequence[int] = (),
-    chosen: Sequence[int] = (),
-) -> str:
-    """A table of plain values; it scrolls when it is too wide for the page.
-
-    ``numeric`` columns are set right, ``wrapped`` ones may take several lines, ``chosen`` rows stand
-    out.
+    ``short`` is its name in the list of contents, where it is left out without one.
     """
+    said = f"<p>{text(explanation)}</p>" if explanation else ""
+    return Section(heading, said + content, "wide" if wide else "", short)
 
-    def cells(tag: str, row: Sequence[object]) -> str:
-        styles = ["n" if c in numeric else "w" if c in wrapped else "" for c in range(len(row))]
-        return "".join(
-            f"<{tag}{f' class={style}' if style else ''}>{text(value)}</{tag}>"
-            for value, style in zip(row, styles, strict=True)
-        )
 
-    body = "".join(
-        f"<tr{' class=chosen' if number in chosen else ''}>{cells('td', row)}</tr>"
-        for number, row in enumerate(rows)
+def _card(held: Section, number: int) -> str:
+    kind = f' class="{held.kind}"' if held.kind else ""
+    return f'<section id="part-{number}"{kind}><h2>{text(held.heading)}</h2>{held.body}</section>'
+
+
+def _glance(facts: Sequence[Fact]) -> str:
+    shown = "".join(
+        f"<div><dt>{text(fact.question)}</dt><dd>{text(fact.answer)}</dd>"
+        f"<dd>{text(fact.more)}</dd></div>"
+        for fact in facts
     )
-    return (
-        f'<div class="scroll"><table><thead><tr>{cells("th", header)}</tr></thead>'
-        f"<tbody>{body}</tbody></table></div>"
-    )
+    return f'<dl class="glance">{shown}</dl>' if shown else ""
+
+
+def _cut(lead: str) -> str:
+    if len(lead) <= LONGEST_LEAD:
+        return lead
+    return f"{lead[:LONGEST_LEAD]}… (the whole of it is in the JSON file beside this page)"
+
+
+def _hash(source: str) -> str:
+    """A source as a content security policy names it."""
+    return f"'sha256-{b64encode(sha256(source.encode()).digest()).decode()}'"
+
+
+@cache
+def _file(name: str) -> str:
+    return files("cruxlm.report").joinpath(name).read_text("utf-8")
+
+
+STYLE = _file("page.css")
+"""Style of all pages; that of the charts comes after it."""

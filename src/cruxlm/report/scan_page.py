@@ -1,19 +1,21 @@
 """The report of a scan: the picture, and everything a reader needs to doubt it."""
 
-import math
-import shlex
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 import numpy as np
 
 from cruxlm.charts.bars import choice_rows, share_bars
-from cruxlm.charts.curve import curve_chart
+from cruxlm.charts.curve import Control, curve_chart
 from cruxlm.charts.heatmap import heatmap
-from cruxlm.charts.svg import text
-from cruxlm.report.page import page, section, table
-from cruxlm.results.scan import BUILTIN_MODEL, Scan
+from cruxlm.report.copyable import exports_section, provenance_section
+from cruxlm.report.page import Section, page, section
+from cruxlm.report.scan_doubts import listed, scan_doubts, scan_facts
+from cruxlm.report.scan_next import next_section
+from cruxlm.report.table import MOST, Cell, chance, number, share, table, two_places
+from cruxlm.results.scan import JSON_NAME, Scan
 from cruxlm.results.scores import Scores
+
+WHERE = f"{JSON_NAME}, beside this page"
 
 
 def scan_page(scan: Scan) -> str:
@@ -21,25 +23,29 @@ def scan_page(scan: Scan) -> str:
     count = len(scan.blocks)
     probes = ", ".join(f"{name} (n = {probe['n']})" for name, probe in scan.probes.items())
     subtitle = f"{scan.provenance['architecture']}, {count} blocks; probes: {probes}"
-    return page(f"Crux scan of {scan.model}", subtitle, scan.finding, _sections(scan))
+    facts = scan_facts(scan)
+    return page(f"Crux scan of {scan.model}", subtitle, scan.finding, _sections(scan), facts)
 
 
-def _sections(scan: Scan) -> Iterator[str]:
+def _sections(scan: Scan) -> Iterator[Section]:
     yield _curve(scan)
     yield from _similarity(scan)
     yield _selection(scan)
+    yield scan_doubts(scan)
     yield from _stability(scan)
     yield from _outliers(scan)
     yield _depth(scan)
     yield from _others(scan)
-    yield _warnings(scan)
+    taken = exports_section(scan.exports)
+    if taken is not None:
+        yield taken
+    yield next_section(scan)
     yield _provenance(scan)
-    yield _next(scan)
 
 
-def _curve(scan: Scan) -> str:
+def _curve(scan: Scan) -> Section:
     primary = scan.primary
-    control = scan.controls.get("untrained", {}).get(primary.label)
+    untrained = scan.controls.get("untrained", {}).get(primary.label)
     said = "Higher is more critical. "
     if primary.halfwidth is not None:
         said += (
@@ -48,29 +54,31 @@ def _curve(scan: Scan) -> str:
     said += "Selected blocks are marked. "
     if primary.incomplete:
         said += "Dashed rings: blocks near an end, scored with the neighbours they have. "
+    control = None
+    if untrained is not None:
+        said += "Below: the same architecture untrained, and what the same rule selects of it. "
+        found = scan.agreement["controls"]["untrained"][primary.label]
+        control = Control(
+            "untrained",
+            untrained.values,
+            untrained.halfwidth,
+            found.get("selected", ()),
+            untrained.incomplete,
+        )
     chart = curve_chart(
         primary.values,
         primary.halfwidth,
         label=f"{primary.label} over blocks",
         selected=scan.selection.blocks,
         incomplete=primary.incomplete,
+        control=control,
     )
-    if control is not None:
-        chart += "<p>The same architecture untrained, on its own scale:</p>" + curve_chart(
-            control.values,
-            control.halfwidth,
-            label=f"{primary.label} of the untrained network",
-            selected=scan.agreement["controls"]["untrained"][primary.label].get("selected", ()),
-            incomplete=control.incomplete,
-            height=150,
-            kind="other",
-        )
     heading = f"Score: {primary.criterion}, {primary.preset} preset"
     heading += "" if primary.probe is None else f", probe {primary.probe}"
-    return section(heading, said, chart)
+    return section(heading, said, chart, short="Score")
 
 
-def _similarity(scan: Scan) -> Iterator[str]:
+def _similarity(scan: Scan) -> Iterator[Section]:
     for label, scores in scan.scores.items():
         if "cka" in scores.tensors:
             said = (
@@ -83,11 +91,11 @@ def _similarity(scan: Scan) -> Iterator[str]:
                 label=f"CKA between blocks, {label}",
                 selected=scan.selection.blocks,
             )
-            yield section(f"Similarity of blocks: {label}", said, chart)
+            yield section(f"Similarity of blocks: {label}", said, chart, short="Similarity")
             return
 
 
-def _selection(scan: Scan) -> str:
+def _selection(scan: Scan) -> Section:
     chosen = scan.selection
     rows = [
         (block, scan.blocks[block], reason)
@@ -99,15 +107,12 @@ def _selection(scan: Scan) -> str:
         else "All blocks were admitted. "
     )
     if chosen.ties:
-        said += f"Tied with the last one chosen, left out for being later: {_listed(chosen.ties)}. "
-    for other in scan.selections[1:]:
-        with_or_without = "with" if other.ends == "keep" else "without"
-        said += f"{with_or_without.capitalize()} the end blocks: {_listed(other.blocks)}."
-    content = table(("block", "module", "why"), rows, numeric=(0,), wrapped=(2,))
-    return section("Selection", said, content, wide=True)
+        said += f"Tied with the last one chosen, left out for being later: {listed(chosen.ties)}. "
+    content = table(("block", "module", "why"), rows, numeric=(0,), wrapped=(2,), where=WHERE)
+    return section("Selection", said, content, wide=True, short="Selection")
 
 
-def _stability(scan: Scan) -> Iterator[str]:
+def _stability(scan: Scan) -> Iterator[Section]:
     chosen = scan.selection
     if chosen.frequency is not None:
         halves = scan.primary.evidence["half_samples"]
@@ -120,7 +125,7 @@ def _stability(scan: Scan) -> Iterator[str]:
             label="selection frequency over half-samples",
             selected=chosen.blocks,
         )
-        yield section("Stability over half-samples", said, chart)
+        yield section("Stability over half-samples", said, chart, short="Stability")
     rows = [(str(row["probe"]), row["selected"]) for row in scan.agreement["probes"]]
     controls = scan.agreement["controls"].get("untrained", {})
     if "selected" in controls.get(chosen.criterion, {}):
@@ -133,15 +138,15 @@ def _stability(scan: Scan) -> Iterator[str]:
         yield section("Stability over probes and controls", said, chart)
 
 
-def _outliers(scan: Scan) -> Iterator[str]:
+def _outliers(scan: Scan) -> Iterator[Section]:
     evidence = scan.primary.evidence
     if "gram_share_top_dims" not in evidence:
         return
     width, tops = evidence["width"], evidence["top_dims"]
     shown = {}
-    for top, share in zip(tops, evidence["gram_share_top_dims"], strict=True):
-        if None not in share:
-            shown[f"largest {top}"] = np.array(share, dtype=float)
+    for top, held in zip(tops, evidence["gram_share_top_dims"], strict=True):
+        if None not in held:
+            shown[f"largest {top}"] = np.array(held, dtype=float)
     said = (
         f"The share of each block's Gram that its largest {', '.join(map(str, tops))} of {width} "
         "dimensions hold alone (solid, paler, palest). Where one dimension holds most, similarity "
@@ -150,25 +155,25 @@ def _outliers(scan: Scan) -> Iterator[str]:
     rows = []
     for block in range(len(scan.blocks)):
         without = [
-            "-" if curve is None else _number(curve[block])
+            number(None if curve is None else curve[block])
             for curve in evidence["score_without_top_dims"]
         ]
-        rows.append((block, _number(scan.primary.values[block]), *without))
+        rows.append((block, number(scan.primary.values[block]), *without))
     header = ("block", "score", *(f"without {top}" for top in tops))
     chart = share_bars(shown, label="energy of the largest dimensions") if shown else ""
-    scores = table(header, rows, numeric=range(len(header)))
+    scores = table(header, rows, numeric=range(len(header)), chosen=scan.selection.blocks)
     details = f"<details><summary>Scores without them</summary>{scores}</details>"
-    yield section("Outlier dimensions", said, chart + details)
+    yield section("Outlier dimensions", said, chart + details, short="Outliers")
 
 
-def _depth(scan: Scan) -> str:
+def _depth(scan: Scan) -> Section:
     rows = [
         (
             label,
-            _rho(found["index"]),
-            _rho(found["end_distance"]),
-            _share(found["explained"]),
-            _share(found["by_chance"]),
+            two_places(found["index"]),
+            two_places(found["end_distance"]),
+            share(found["explained"]),
+            share(found["by_chance"]),
         )
         for label, found in scan.agreement["depth"].items()
     ]
@@ -178,30 +183,31 @@ def _depth(scan: Scan) -> str:
         "the share they would explain of a random one."
     )
     header = ("scores", "index", "end distance", "explained", "by chance")
-    content = table(header, rows, numeric=(1, 2, 3, 4))
-    control = scan.agreement["controls"].get("untrained", {}).get(scan.primary.label)
-    if control is not None:
-        content += (
-            f"<p>Against the untrained network: rho {_rho(control['rho'])}, given depth "
-            f"{_rho(control['partial'])} (p {_rho(control['p'])}, {control['blocks']} "
-            f"blocks: {text(control['verdict'])}).</p>"
-        )
-    return section("Is it only depth?", said, content)
+    content = table(header, rows, numeric=(1, 2, 3, 4), where=WHERE)
+    return section("Is it only depth?", said, content, short="Depth")
 
 
-def _others(scan: Scan) -> Iterator[str]:
+def _others(scan: Scan) -> Iterator[Section]:
     labels = list(scan.scores)
     header = ("block", *labels)
     rows = [
         (block, *(_with_error(scan.scores[label], block) for label in labels))
         for block in range(len(scan.blocks))
     ]
-    content = table(header, rows, numeric=range(len(header)), chosen=scan.selection.blocks)
-    yield section("All scores", "Score ± standard error.", content, wide=True)
+    content = table(
+        header,
+        rows,
+        numeric=range(len(header)),
+        chosen=scan.selection.blocks,
+        label="all scores by block",
+        where=WHERE,
+        most=2 * MOST,
+    )
+    yield section("All scores", "Score ± standard error.", content, wide=True, short="All scores")
     pairs = [
         (
-            pair["a"], pair["b"], _rho(pair["rho"]), _rho(pair["partial"]),
-            _rho(pair["p"]), pair["blocks"], pair["verdict"],
+            pair["a"], pair["b"], two_places(pair["rho"]), two_places(pair["partial"]),
+            chance(pair["p"]), pair["blocks"], pair["verdict"],
         )
         for pair in scan.agreement["pairs"]
     ]  # fmt: skip
@@ -211,89 +217,31 @@ def _others(scan: Scan) -> Iterator[str]:
             "depth residuals that reach it. Under 20 blocks no verdict is given."
         )
         head = ("a", "b", "rho", "given depth", "p", "blocks", "verdict")
-        yield section(
-            "Agreement between scores", said, table(head, pairs, numeric=range(2, 6)), wide=True
-        )
+        held = table(head, pairs, numeric=range(2, 6), where=WHERE)
+        yield section("Agreement between scores", said, held, wide=True, short="Agreement")
 
 
-def _warnings(scan: Scan) -> str:
-    items = [f"{label}: {warning}" for label, s in scan.scores.items() for warning in s.warnings]
-    for name, probe in scan.probes.items():
-        for reason, count in probe["left_out"].items():
-            items.append(f"probe {name}: {count} prompts left out ({reason.replace('_', ' ')})")
-        if probe["groups"]:
-            share = max(probe["groups"]["variance_between"], default=0.0)
-            state = (
-                "removed" if probe["groups"]["removed"] else "kept (--within-groups removes them)"
-            )
-            items.append(
-                f"probe {name}: up to {share:.0%} of the variance is between its "
-                f"{len(probe['groups']['names'])} groups; group means {state}"
-            )
-    content = "".join(f"<li>{text(item)}</li>" for item in items) or "<li>nothing to warn of</li>"
-    return section("Know before you rely on it", "", f"<ul>{content}</ul>")
+def _provenance(scan: Scan) -> Section:
+    probes = {
+        name: {
+            "read": f"{probe['template']}, pooling {probe['pooling']}, n {probe['n']}",
+            "sample ids": probe["ids_sha256"],
+        }
+        for name, probe in scan.probes.items()
+    }
+    held = {
+        "scan": f"{scan.primary.label}, {scan.primary.preset} preset, {scan.selection.rule}, "
+        f"ends {scan.selection.ends}",
+        "model": scan.model,
+        **{"of the model" if name == "model" else name: v for name, v in scan.provenance.items()},
+        "probe": probes,
+        "run": scan.run,
+    }
+    return provenance_section(scan.finding, held)
 
 
-def _provenance(scan: Scan) -> str:
-    rows: list[tuple[str, object]] = []
-    for held in (scan.provenance, {"run": scan.run}):
-        for key, value in held.items():
-            if isinstance(value, Mapping):  # versions, the model, the data
-                rows += [(f"{key} {name}", _plain(inner)) for name, inner in value.items()]
-            else:
-                rows.append((key, _plain(value)))
-    for name, probe in scan.probes.items():
-        rows.append((f"probe {name} sample ids", probe["ids_sha256"]))
-        rows.append((f"probe {name} read", f"{probe['template']}, pooling {probe['pooling']}"))
-    details = table(("what", "value"), rows, wrapped=(1,))
-    return section(
-        "Provenance", "Everything but the run is equal for equal scans.",
-        f"<details><summary>Show</summary>{details}</details>",
-    )  # fmt: skip
-
-
-def _next(scan: Scan) -> str:
-    model = "" if scan.model == BUILTIN_MODEL else f" {shlex.quote(scan.model)}"
-    lines = []
-    if "untrained" not in scan.controls:
-        lines.append(f"# is it the architecture?\ncrux scan{model} --control untrained")
-    if len(scan.probes) == 1:
-        lines.append(
-            "# does another text, or no text at all, choose the same blocks?\n"
-            f"crux scan{model} --probe builtin --probe random-tokens"
-        )
-    lines.append(
-        f"# what the score means and when it misleads\ncrux explain {scan.primary.criterion}"
-    )
-    lines.append("# choose again from the saved scan\ncrux show OUT --select peaks")
-    return section("What to do next", "", f"<pre>{text(chr(10).join(lines))}</pre>")
-
-
-def _with_error(scores: Scores, block: int) -> str:
-    shown = _number(scores.values[block])
-    if scores.stderr is None or not math.isfinite(scores.stderr[block]):
+def _with_error(scores: Scores, block: int) -> Cell:
+    shown = number(scores.values[block])
+    if scores.stderr is None or not np.isfinite(scores.stderr[block]):
         return shown
-    return f"{shown} ± {_number(scores.stderr[block], 2)}"
-
-
-def _number(value: Any, digits: int = 4) -> str:
-    """A score to significant digits; a dash where undefined."""
-    return "-" if value is None or not math.isfinite(value) else f"{value:.{digits}g}"
-
-
-def _rho(value: float | None) -> str:
-    """A correlation or a p-value."""
-    return "-" if value is None else f"{value:.2f}"
-
-
-def _share(value: float | None) -> str:
-    """A share as a percentage."""
-    return "-" if value is None else f"{value:.0%}"
-
-
-def _plain(value: object) -> str:
-    return f"{value:.1f}" if isinstance(value, float) else str(value)
-
-
-def _listed(blocks: tuple[int, ...]) -> str:
-    return ", ".join(map(str, blocks))
+    return Cell(f"{shown.shown} ± {number(scores.stderr[block], 2).shown}", shown.value)

@@ -16,6 +16,18 @@ COVERED = (0.90, 0.98)
 DRAWN = ((22, 1), (32, 1), (12, 3), (16, 3), (16, 5), (32, 5))
 """Blocks and runs whose power the figure shows."""
 
+DOUBTS = (
+    "The curves are drawn, not measured: scores with spikes, or with more turns than these "
+    "families have, are not covered.",
+    "Their noise is as large in every block: scores whose scatter grows with depth are not "
+    "covered.",
+    "Rates are counts over draws: one of 5 % over a thousand draws is known to 1.4 % (two standard "
+    "errors).",
+    "Power is that of a part that all blocks have in common; one that sits in two blocks of thirty "
+    "is seen less often.",
+)
+"""Why the rates may not hold elsewhere."""
+
 Cells = Mapping[str, Mapping[str, Any]]
 Design = tuple[int, int]
 """Blocks and runs."""
@@ -34,6 +46,7 @@ def calibration_page(results: Cells) -> Page:
             _power(_of(results, "planted")),
             _intervals(_coverages(results)),
         ],
+        DOUBTS,
     )
 
 

@@ -1,10 +1,14 @@
 """What a study shows: sections with tables and figures, as Markdown and as one HTML file."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from cruxlm.charts.svg import COLOURS, STYLE
-from cruxlm.report.page import page, section, table
+from cruxlm.report.copyable import provenance_section
+from cruxlm.report.doubt import doubt_section
+from cruxlm.report.page import page, section
+from cruxlm.report.table import table
 
 MARKDOWN, HTML = "README.md", "report.html"
 
@@ -35,13 +39,14 @@ class Page:
     """The finding, in a sentence or two."""
     sections: Sequence[Section]
     """What it rests on."""
+    doubts: Sequence[str]
+    """Why it may not hold elsewhere."""
 
 
 def page_files(
     name: str, title: str, made: Page, provenance: Mapping[str, str]
 ) -> dict[str, bytes]:
     """The files of a page by name: Markdown, its figures, and one HTML file with all in it."""
-    said = [("what", "value"), *provenance.items()]
     lines = [
         f"# {title}",
         _escaped(made.lead),
@@ -56,14 +61,25 @@ def page_files(
             lines.append(f"![{part.heading}]({part.figure}.svg)")
         if part.header:
             lines.append(_markdown_table([part.header, *part.rows]))
-        shown = f'<div style="max-width:560px">{part.svg}</div>' if part.svg else ""
-        shown += table(part.header, part.rows) if part.header else ""
-        parts.append(section(part.heading, part.text, shown, wide=bool(part.header)))
-    lines += ["## Provenance", _markdown_table(said)]
-    parts.append(section("Provenance", "", table(said[0], said[1:], wrapped=(1,)), wide=True))
-    files[MARKDOWN] = ("\n\n".join(lines) + "\n").encode()
-    files[HTML] = page(title, f"crux study run {name}", made.lead, parts).encode()
-    return files
+        shown = part.svg
+        if part.header:
+            shown += table(part.header, part.rows, numeric=_numeric(part))
+        held = section(part.heading, part.text, shown, wide=bool(part.header), short=part.heading)
+        parts.append(held)
+    lines += ["## How to doubt this", "\n".join(f"- {_escaped(line)}" for line in made.doubts)]
+    lines += ["## Provenance", _markdown_table([("what", "value"), *provenance.items()])]
+    parts += [doubt_section((), (), made.doubts), provenance_section(made.lead, provenance)]
+    texts = {
+        MARKDOWN: "\n\n".join(lines) + "\n",
+        HTML: page(title, f"crux study run {name}", made.lead, parts),
+    }
+    return files | {file: held.encode("utf-8", "backslashreplace") for file, held in texts.items()}
+
+
+def _numeric(part: Section) -> list[int]:
+    """Columns whose every cell begins with a number."""
+    columns = range(len(part.header))
+    return [c for c in columns if all(re.match(r"[-+]?[0-9]", row[c]) for row in part.rows)]
 
 
 def _markdown_table(rows: Sequence[Sequence[str]]) -> str:
