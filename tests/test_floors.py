@@ -21,15 +21,20 @@ FLOORS = {
 
 # Thin methods on a result that reach a higher floor or a neighbour, inside the function only.
 LAZY = {
-    ("results/comparison.py", "charts"): "Comparison.table, __repr__",
-    ("results/comparison.py", "report"): "Comparison.save",
-    ("results/plan.py", "plans"): "Plan.apply, Plan.lora_config",
+    ("results/comparison.py", "charts"): "Comparison.table, __repr__, _repr_html_",
+    ("results/comparison.py", "report"): "Comparison.files",
+    ("results/evaluation.py", "charts"): "Evaluation._repr_html_",
+    ("results/plan.py", "charts"): "Plan._repr_html_",
+    ("results/plan.py", "plans"): "Plan.apply, Plan.lora_config, Plan.export",
     ("results/scan.py", "criteria"): "Scan.select",
     ("results/scan.py", "report"): "Scan.files",
     ("results/scan.py", "charts"): "Scan.table, __repr__, _repr_html_",
+    ("results/scores.py", "charts"): "Scores._repr_html_",
+    ("results/selection.py", "charts"): "Selection._repr_html_",
     ("results/selection.py", "plans"): "Selection.plan",
-    ("results/verification.py", "charts"): "Verification.table, __repr__",
-    ("results/verification.py", "report"): "Verification.save",
+    ("results/tuning.py", "charts"): "Tuning._repr_html_",
+    ("results/verification.py", "charts"): "Verification.table, __repr__, _repr_html_",
+    ("results/verification.py", "report"): "Verification.files",
 }
 # What every room may use: errors, files, progress, the registry; and plain tensors.
 GROUND = {"runtime"}

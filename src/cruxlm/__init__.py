@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from cruxlm.models.load import load_model as load_model
+    from cruxlm.results.kinds import load_result as load_result
     from cruxlm.results.plan import Plan as Plan
     from cruxlm.results.scan import Scan as Scan
     from cruxlm.results.scores import Scores as Scores
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from cruxlm.results.verification import Verification as Verification
     from cruxlm.runtime.errors import CruxError as CruxError
     from cruxlm.workflows.compare import compare as compare
+    from cruxlm.workflows.publish import push_to_hub as push_to_hub
     from cruxlm.workflows.scan import scan as scan
     from cruxlm.workflows.tune import tune as tune
     from cruxlm.workflows.verify import verify as verify
@@ -29,6 +31,8 @@ _PUBLIC = {
     "Verification": "cruxlm.results.verification",
     "compare": "cruxlm.workflows.compare",
     "load_model": "cruxlm.models.load",
+    "load_result": "cruxlm.results.kinds",
+    "push_to_hub": "cruxlm.workflows.publish",
     "scan": "cruxlm.workflows.scan",
     "tune": "cruxlm.workflows.tune",
     "verify": "cruxlm.workflows.verify",
@@ -36,7 +40,7 @@ _PUBLIC = {
 
 __all__ = [
     "CruxError", "Plan", "Scan", "Scores", "Selection", "Verification", "compare", "load_model",
-    "scan", "tune", "verify",
+    "load_result", "push_to_hub", "scan", "tune", "verify",
 ]  # fmt: skip
 
 

@@ -4,6 +4,7 @@ import numpy as np
 
 from cruxlm.criteria.finding import finding
 from cruxlm.criteria.select import default_rule, select
+from cruxlm.results.export import Export, Exports
 from cruxlm.results.scan import Scan
 from cruxlm.results.scores import Scores
 from cruxlm.workflows.scan import _agreement
@@ -108,4 +109,11 @@ def made_scan(blocks=12, *, probes=("builtin",), values=None, control=True, text
         },
         run={"date": "2025-01-01", "seconds": 1.5, "threads": 1},
         controls=controls,
+        exports=(
+            Exports(
+                "lora",
+                (Export(f"{text}peft", "lora", "lora.py", f"{text}1\n2", f"{text}use", (text,)),),
+                {f"{text}tool": f"{text}cannot"},
+            ),
+        ),
     )

@@ -101,7 +101,7 @@ def test_the_schema(saved):
     assert record["format"] == "crux.scan/1"
     assert set(record) == {
         "format", "model", "blocks", "parameters", "probes", "criteria", "controls", "selection",
-        "selections", "agreement", "finding", "provenance", "run", "tensors_sha256",
+        "selections", "exports", "agreement", "finding", "provenance", "run", "tensors_sha256",
     }  # fmt: skip
     assert len(record["blocks"]) == 8
     for probe in record["probes"].values():
@@ -176,17 +176,32 @@ def test_a_truncated_scan(folder, share):
 
 @pytest.mark.parametrize(
     "content",
-    [b"{}", b"[]", b"3", b'{"format": "crux.scan/2"}', b'{"format": 1}', b"\xff\xfe", b"[" * 99999],
+    [b"{}", b"[]", b"3", b'{"format": "crux.scan/0"}', b'{"format": 1}', b"\xff\xfe", b"[" * 99999],
 )
 def test_a_foreign_file(folder, content):
     (folder / "scan.json").write_bytes(content)
-    with pytest.raises(ResultError, match=r"scan\.json is (not a scan of format|damaged)"):
+    with pytest.raises(ResultError, match=r"scan\.json is damaged"):
         Scan.load(folder)
+
+
+def test_a_scan_of_an_older_version_has_no_exports(saved, tmp_path):
+    record = json.loads((saved / "scan.json").read_text("utf-8"))
+    del record["exports"]
+    (tmp_path / "scan.json").write_text(json.dumps(record), "utf-8")
+    shutil.copy(saved / "scan.safetensors", tmp_path)
+    assert Scan.load(tmp_path).exports == ()
+
+
+def test_exports_are_read_back(tmp_path):
+    scan = made_scan(text="<'\"\n:")
+    assert scan.exports
+    scan.save(tmp_path)
+    assert Scan.load(tmp_path).exports == scan.exports
 
 
 def test_every_missing_key_is_named(saved, tmp_path):
     record = json.loads((saved / "scan.json").read_text("utf-8"))
-    places = [((), key) for key in record if key not in ("format",)]
+    places = [((), key) for key in record if key not in ("format", "exports")]
     places += [(("criteria", "dynamics"), key) for key in record["criteria"]["dynamics"]]
     places += [(("selection",), key) for key in record["selection"]]
     places += [(("probes", "builtin"), key) for key in record["probes"]["builtin"]]

@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 import pytest
+import yaml
 
 from cruxlm.results.evaluation import Evaluation
 from cruxlm.results.plan import Plan
@@ -131,3 +132,12 @@ def test_a_card_of_adapters_is_for_peft():
     text = tuning_card(made_tuning(settings={**made_tuning().settings, "method": "lora"}))
     assert "library_name: peft" in text
     assert "Low-rank adapters of blocks 0, 2" in text
+
+
+@pytest.mark.parametrize("name", ["a: b", "x\n---\ny: [z]", "<script>", "'q' \"r\" {s} #t", "*m*"])
+def test_the_card_holds_any_name(name):
+    text = tuning_card(made_tuning(model=name, data={**made_tuning().data, "name": name}))
+    _, head, body = text.split("---\n", 2)
+    held = yaml.safe_load(head)
+    assert held == {"base_model": name, "library_name": "transformers", "tags": ["crux"]}
+    assert "<script>" not in body

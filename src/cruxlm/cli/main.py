@@ -10,8 +10,10 @@ import os
 import sys
 from collections.abc import Sequence
 from io import TextIOWrapper
+from pathlib import Path
 
 from cruxlm.cli.interrupt import importing, say_interrupted
+from cruxlm.runtime.environment import COMMAND, claimed_command
 from cruxlm.runtime.errors import CruxError, printable
 
 USER_ERROR, BUG = 2, 1
@@ -21,12 +23,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit."""
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal that cannot show a bar still runs
-    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+    called = Path(sys.argv[0]).stem
+    sys.exit(run(sys.argv[1:] if arguments is None else arguments, called=called))
 
 
-def run(arguments: Sequence[str]) -> int:
-    """Run one command; its exit code."""
+def run(arguments: Sequence[str], *, called: str = "") -> int:
+    """Run one command; its exit code. ``called`` is the name that the process was started by."""
     try:
+        claimed = claimed_command() if called == COMMAND else None
+        if claimed and arguments[:1] != ["env"]:
+            # It would run today. After the next install of either package the same line would
+            # start another program, so it is refused while somebody is there to read why.
+            return _say(claimed, USER_ERROR)
         return _command(list(arguments) or ["--help"])
     except KeyboardInterrupt:
         return say_interrupted()

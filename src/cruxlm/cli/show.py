@@ -19,25 +19,25 @@ def show(
     ends: Annotated[str | None, typer.Option(help="skip or keep the end blocks.")] = None,
 ) -> None:
     """Print a saved result; of a scan, choose its blocks by another rule or other scores."""
-    from cruxlm.results.comparison import COMPARISON, Comparison
-    from cruxlm.results.scan import Scan
-    from cruxlm.results.tuning import TUNING, Tuning
-    from cruxlm.results.verification import VERIFICATION, Verification
+    from cruxlm.results.kinds import kind_of, load_result
     from cruxlm.runtime.errors import OptionError, printable
 
     chosen_again = not (select is None and by is None and ends is None)
-    kinds: list[tuple[str, Any, Any]] = [
-        (COMPARISON, Comparison, print_comparison),
-        (TUNING, Tuning, print_tuning),
-        (VERIFICATION, Verification, print_verification),
-    ]
-    for name, kind, shown in kinds:
-        if path.name == name or (path / name).is_file():
-            if chosen_again:
-                raise OptionError(f"{path} holds no scan to choose blocks from")
-            shown(kind.load(path), path if path.is_dir() else path.parent)
-            return
-    found = Scan.load(path)
+    shown: dict[str, Any] = {
+        "comparison": print_comparison,
+        "tuning": print_tuning,
+        "verification": print_verification,
+    }
+    found = load_result(path)
+    kind = kind_of(found)
+    if kind != "scan":
+        if chosen_again:
+            raise OptionError(f"{path} holds no scan to choose blocks from")
+        if kind in shown:
+            shown[kind](found, path if path.is_dir() else path.parent)
+        else:
+            print(printable(repr(found)))
+        return
     if not chosen_again:
         print_scan(found, None)
         return

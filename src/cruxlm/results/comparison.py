@@ -1,14 +1,14 @@
 """A comparison of arms: what each plan is worth, at its own best learning rate, over seeds."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypedDict
 
-from cruxlm.results.schema import Number, check_shape
+from cruxlm.results.saved import check_record, read_record, record_bytes
+from cruxlm.results.schema import Number
 from cruxlm.results.scores import plain
-from cruxlm.runtime.errors import ResultError, printable
+from cruxlm.runtime.errors import printable
 from cruxlm.runtime.files import write_all
 
 FORMAT = "crux.comparison/1"
@@ -161,39 +161,30 @@ class Comparison:
     @classmethod
     def from_json(cls, record: Any) -> "Comparison":
         """Read back what ``to_json`` wrote; ``ResultError`` where it is something else."""
-        if not isinstance(record, dict) or record.get("format") != FORMAT:
-            raise ResultError(f"not a comparison of format {FORMAT}")
-        check_shape(record, ComparisonRecord, "the comparison")
+        check_record(record, "comparison", FORMAT, ComparisonRecord)
         given = {key: record[key] for key in ComparisonRecord.__annotations__ if key != "format"}
         given["arms"] = tuple(_arm(arm) for arm in given["arms"])
         given["seeds"], given["warnings"] = tuple(given["seeds"]), tuple(given["warnings"])
         return cls(**given)
 
-    def save(self, folder: str | Path) -> Path:
-        """Write ``comparison.json`` and ``report.html``; both or neither."""
+    def files(self) -> dict[str, bytes]:
+        """The bytes of every file that ``save`` writes, by name."""
         from cruxlm.report.arms_page import arms_page
 
-        text = json.dumps(self.to_json(), indent=1, allow_nan=False, ensure_ascii=False) + "\n"
-        write_all(
-            Path(folder),
-            {
-                COMPARISON: text.encode("utf-8", "backslashreplace"),
-                REPORT_NAME: arms_page(self).encode("utf-8", "backslashreplace"),
-            },
-        )
+        return {
+            COMPARISON: record_bytes(self.to_json()),
+            REPORT_NAME: arms_page(self).encode("utf-8", "backslashreplace"),
+        }
+
+    def save(self, folder: str | Path) -> Path:
+        """Write ``comparison.json`` and ``report.html``; both or neither."""
+        write_all(Path(folder), self.files())
         return Path(folder)
 
     @classmethod
     def load(cls, path: str | Path) -> "Comparison":
         """Read from a folder or its ``comparison.json``; ``ResultError`` when it is damaged."""
-        source = Path(path)
-        source = source / COMPARISON if source.is_dir() else source
-        try:
-            return cls.from_json(json.loads(source.read_text("utf-8")))
-        except (FileNotFoundError, NotADirectoryError) as error:
-            raise ResultError(f"there is no comparison at {source}") from error
-        except (OSError, ValueError, RecursionError, ResultError) as error:
-            raise ResultError(f"{source} is damaged: {error}") from error
+        return read_record(path, "comparison", lambda held, _: cls.from_json(held), COMPARISON)
 
     def table(self) -> Any:
         """The arms as a rich table."""
@@ -206,6 +197,16 @@ class Comparison:
         from cruxlm.charts.table import as_text
 
         return as_text(self.table(), printable(self.finding))
+
+    def _repr_html_(self) -> str:
+        """The finding, and each arm's difference from the reference."""
+        from cruxlm.charts.intervals import interval_chart
+        from cruxlm.charts.notebook import notebook
+
+        gaps = [(arm.name, arm.loss_gap) for arm in self.arms if arm.loss_gap is not None]
+        rows = [(name, gap.mean, gap.interval) for name, gap in gaps]
+        label = f"test loss, less that of {self.reference}"
+        return notebook(self.finding, interval_chart(rows, label=label, across="nats a token"))
 
 
 def _arm(record: Mapping[str, Any]) -> ArmResult:

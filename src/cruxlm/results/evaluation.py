@@ -1,6 +1,5 @@
 """What one evaluator found on one model, example by example."""
 
-import json
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -11,12 +10,15 @@ from typing import Any, TypedDict
 import numpy as np
 from jaxtyping import Float64
 
-from cruxlm.results.schema import Number, check_shape
+from cruxlm.results.saved import check_record, read_record, record_bytes
+from cruxlm.results.schema import Number
 from cruxlm.results.scores import plain
 from cruxlm.runtime.errors import OptionError, ResultError, did_you_mean
 from cruxlm.runtime.files import write_all
 
 FORMAT = "crux.evaluation/1"
+EVALUATION = "evaluation.json"
+"""What the file is called where nobody has named it."""
 WEIGHTINGS = ("sample", "token")
 """``sample``: every example counts the same in a mean; ``token``: as much as its weight."""
 COLUMNS = ("ids", "values", "weights", "groups", "chances", "texts")
@@ -86,6 +88,19 @@ class Evaluation:
         """The mean with its standard error."""
         return f"<{self.evaluator} {self.mean():.4g} ± {self.stderr():.2g}, {len(self)} examples>"
 
+    def _repr_html_(self) -> str:
+        """The same in a notebook, with the values from the lowest to the highest."""
+        from cruxlm.charts.lines import line_chart
+        from cruxlm.charts.notebook import notebook
+
+        said = repr(self)[1:-1]
+        said += "" if self.chance is None else f"; by chance {self.chance:.4g}"
+        held = self.values[np.isfinite(self.values)]
+        shares = np.linspace(0, 100, min(max(len(held), 2), 50)) if len(held) else ()
+        points = [(float(share), float(np.percentile(held, share))) for share in shares]
+        across = "percent of the examples, lowest first"
+        return notebook(said, line_chart({self.evaluator: points}, label=said, across=across))
+
     @property
     def chance(self) -> float | None:
         """Mean that guessing gets, every example counting the same."""
@@ -126,9 +141,7 @@ class Evaluation:
     @classmethod
     def from_json(cls, record: Any) -> "Evaluation":
         """Read back what ``to_json`` wrote; ``ResultError`` where it is something else."""
-        if not isinstance(record, dict) or record.get("format") != FORMAT:
-            raise ResultError(f"not an evaluation of format {FORMAT}")
-        check_shape(record, EvaluationRecord, "the evaluation")
+        check_record(record, "evaluation", FORMAT, EvaluationRecord)
         _check_lengths(record)
         chances, texts = record["chances"], record["texts"]
         return cls(
@@ -144,23 +157,20 @@ class Evaluation:
             options=record["options"],
         )
 
+    def files(self) -> dict[str, bytes]:
+        """The bytes of its file, by the name that it has where nobody has named it."""
+        return {EVALUATION: record_bytes(self.to_json())}
+
     def save(self, path: str | Path) -> Path:
         """Write one JSON file, whole or not at all."""
         target = Path(path)
-        text = json.dumps(self.to_json(), indent=1, allow_nan=False, ensure_ascii=False)
-        write_all(target.parent, {target.name: (text + "\n").encode("utf-8", "backslashreplace")})
+        write_all(target.parent, {target.name: self.files()[EVALUATION]})
         return target
 
     @classmethod
     def load(cls, path: str | Path) -> "Evaluation":
         """Read what ``save`` wrote; ``ResultError`` when it is damaged."""
-        source = Path(path)
-        try:
-            return cls.from_json(json.loads(source.read_text("utf-8")))
-        except (FileNotFoundError, NotADirectoryError) as error:
-            raise ResultError(f"there is no evaluation at {source}") from error
-        except (OSError, ValueError, RecursionError, ResultError) as error:
-            raise ResultError(f"{source} is damaged: {error}") from error
+        return read_record(path, "evaluation", lambda held, _: cls.from_json(held))
 
     def _weights(self, weighting: str) -> Float64[np.ndarray, " examples"]:
         if weighting not in WEIGHTINGS:

@@ -1,6 +1,5 @@
 """A plan: what is to be done with which blocks of which model."""
 
-import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -8,12 +7,14 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 from cruxlm.results.model_ref import ModelRef
-from cruxlm.results.schema import check_shape
+from cruxlm.results.saved import check_record, read_record, record_bytes
 from cruxlm.results.scores import plain
 from cruxlm.runtime.errors import ResultError
 from cruxlm.runtime.files import write_all
 
 FORMAT = "crux.plan/1"
+PLAN = "plan.json"
+"""What the file is called where nobody has named it."""
 ACTIONS = ("train", "freeze", "lora", "drop")
 PARTS = ("embeddings", "norm", "head")
 """What a plan may train beside blocks; the norm is the one after the last block."""
@@ -89,6 +90,18 @@ class Plan:
         also = "".join(f", {part}" for part in self.parts)
         return f"<{self.action} {listed(self.blocks)}{also} of {self.model} ({self.why})>"
 
+    def _repr_html_(self) -> str:
+        """The plan in a line or two, and its blocks among all."""
+        from cruxlm.charts.bars import choice_rows
+        from cruxlm.charts.notebook import notebook
+
+        said = repr(self)[1:-1]
+        if self.ranks is not None:
+            said += f"\nranks {', '.join(map(str, self.ranks))}"
+        rows = [(self.action, self.blocks)]
+        rows += [("train", self.trained)] if self.action == "freeze" else []
+        return notebook(said, choice_rows(rows, len(self.names), label="blocks of the plan"))
+
     @property
     def trained(self) -> tuple[int, ...]:
         """The blocks whose weights change: ``blocks``; to freeze, all others; to drop, none."""
@@ -114,6 +127,12 @@ class Plan:
 
         return lora_config(self, model, **options)
 
+    def export(self, target: str, model: Any = None, **options: Any) -> Any:
+        """The plan as another tool takes it; see ``cruxlm.plans.exports.export``."""
+        from cruxlm.plans.exports.export import export
+
+        return export(self, target, model, **options)
+
     def to_json(self) -> dict[str, Any]:
         """Plain data."""
         record: dict[str, Any] = plain(vars(self))
@@ -122,32 +141,27 @@ class Plan:
     @classmethod
     def from_json(cls, record: Any) -> "Plan":
         """Read back what ``to_json`` wrote; ``ResultError`` where it is something else."""
-        if not isinstance(record, dict) or record.get("format") != FORMAT:
-            raise ResultError(f"not a plan of format {FORMAT}")
-        check_shape(record, PlanRecord, "the plan")
+        check_record(record, "plan", FORMAT, PlanRecord)
         fields: dict[str, Any] = {}
         for name in set(PlanRecord.__annotations__) - {"format"}:
             value = record[name]
             fields[name] = tuple(value) if isinstance(value, list) else value
         return cls(**fields)
 
+    def files(self) -> dict[str, bytes]:
+        """The bytes of its file, by the name that it has where nobody has named it."""
+        return {PLAN: record_bytes(self.to_json())}
+
     def save(self, path: str | Path) -> Path:
         """Write one JSON file, whole or not at all."""
         target = Path(path)
-        text = json.dumps(self.to_json(), indent=1, allow_nan=False, ensure_ascii=False)
-        write_all(target.parent, {target.name: (text + "\n").encode("utf-8", "backslashreplace")})
+        write_all(target.parent, {target.name: self.files()[PLAN]})
         return target
 
     @classmethod
     def load(cls, path: str | Path) -> "Plan":
         """Read what ``save`` wrote; ``ResultError`` when it is damaged."""
-        source = Path(path)
-        try:
-            return cls.from_json(json.loads(source.read_text("utf-8")))
-        except (FileNotFoundError, NotADirectoryError) as error:
-            raise ResultError(f"there is no plan at {source}") from error
-        except (OSError, ValueError, RecursionError, ResultError) as error:
-            raise ResultError(f"{source} is damaged: {error}") from error
+        return read_record(path, "plan", lambda held, _: cls.from_json(held))
 
 
 def listed(blocks: Iterable[int]) -> str:

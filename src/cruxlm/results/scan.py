@@ -1,18 +1,19 @@
 """A scan: every score, the selection made from them, and where it all came from."""
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from cruxlm.results.export import Exports
 from cruxlm.results.model_ref import ModelRef
-from cruxlm.results.schema import check_scan
+from cruxlm.results.saved import check_record, read_record, record_bytes
+from cruxlm.results.schema import ScanRecord, check_scan
 from cruxlm.results.scores import Scores, plain
 from cruxlm.results.selection import Selection
 from cruxlm.results.stored_scores import arrays_of, read_arrays, scores_from
-from cruxlm.runtime.errors import OptionError, ResultError, did_you_mean, printable
+from cruxlm.runtime.errors import OptionError, did_you_mean, printable
 
 FORMAT = "crux.scan/1"
 JSON_NAME, TENSORS_NAME, REPORT_NAME = "scan.json", "scan.safetensors", "report.html"
@@ -48,6 +49,9 @@ class Scan:
     """What differs between equal runs: seconds, memory, date."""
     controls: Mapping[str, Mapping[str, Scores]] = field(default_factory=dict)
     """The same scores of control models, by control and label."""
+    exports: tuple[Exports, ...] = ()
+    """The selection as plans that other tools take, one for each action; none of a scan made by an
+    older version."""
 
     def __post_init__(self) -> None:
         # A selection plans for its model, whether it was just made or read back.
@@ -106,6 +110,7 @@ class Scan:
             },
             "selection": self.selection.to_json(),
             "selections": [selection.to_json() for selection in self.selections],
+            "exports": [made.to_json() for made in self.exports],
             "agreement": plain(self.agreement),
             "finding": self.finding,
             "provenance": plain(self.provenance),
@@ -117,9 +122,8 @@ class Scan:
         """The bytes of every file that ``save`` writes, by name."""
         from cruxlm.report.scan_page import scan_page
 
-        text = json.dumps(self.to_json(), indent=1, allow_nan=False, ensure_ascii=False)
         return {
-            JSON_NAME: (text + "\n").encode("utf-8", "backslashreplace"),
+            JSON_NAME: record_bytes(self.to_json()),
             TENSORS_NAME: self._tensors(),
             REPORT_NAME: scan_page(self).encode("utf-8", "backslashreplace"),
         }
@@ -139,38 +143,30 @@ class Scan:
     @classmethod
     def load(cls, path: str | Path) -> "Scan":
         """Read a saved scan from its folder or its ``scan.json``; ``ResultError`` when damaged."""
-        source = Path(path)
-        try:
-            source = source / JSON_NAME if source.is_dir() else source
-            record = json.loads(source.read_text("utf-8"))
-        except (FileNotFoundError, NotADirectoryError) as error:
-            raise ResultError(f"there is no scan at {source}") from error
-        except (OSError, ValueError, RecursionError) as error:
-            raise ResultError(f"{source} is damaged: {error}") from error
-        if not isinstance(record, dict) or record.get("format") != FORMAT:
-            raise ResultError(f"{source} is not a scan of format {FORMAT}")
-        try:
-            check_scan(record)
-            tensors = read_arrays(source.with_name(TENSORS_NAME), record["tensors_sha256"])
-            return cls(
-                model=record["model"],
-                blocks=tuple(record["blocks"]),
-                parameters=tuple(record["parameters"]),
-                probes=record["probes"],
-                scores=scores_from(record["criteria"], tensors, ""),
-                selection=Selection.from_json(record["selection"]),
-                selections=tuple(map(Selection.from_json, record["selections"])),
-                agreement=record["agreement"],
-                finding=record["finding"],
-                provenance=record["provenance"],
-                run=record["run"],
-                controls={
-                    name: scores_from(held, tensors, name)
-                    for name, held in record["controls"].items()
-                },
-            )
-        except ResultError as error:
-            raise ResultError(f"{source} is damaged: {error}") from error
+        return read_record(path, "scan", cls._from, JSON_NAME)
+
+    @classmethod
+    def _from(cls, record: Any, source: Path) -> "Scan":
+        check_record(record, "scan", FORMAT, ScanRecord)
+        check_scan(record)
+        tensors = read_arrays(source.with_name(TENSORS_NAME), record["tensors_sha256"])
+        return cls(
+            model=record["model"],
+            blocks=tuple(record["blocks"]),
+            parameters=tuple(record["parameters"]),
+            probes=record["probes"],
+            scores=scores_from(record["criteria"], tensors, ""),
+            selection=Selection.from_json(record["selection"]),
+            selections=tuple(map(Selection.from_json, record["selections"])),
+            agreement=record["agreement"],
+            finding=record["finding"],
+            provenance=record["provenance"],
+            run=record["run"],
+            controls={
+                name: scores_from(held, tensors, name) for name, held in record["controls"].items()
+            },
+            exports=tuple(map(Exports.from_json, record.get("exports", []))),
+        )
 
     def table(self) -> Any:
         """The scan as a rich table: a bar for each block, its uncertainty, the selected marked."""
@@ -200,7 +196,7 @@ class Scan:
 
     def _repr_html_(self) -> str:
         from cruxlm.charts.curve import curve_chart
-        from cruxlm.charts.svg import COLOURS, STYLE, text
+        from cruxlm.charts.notebook import notebook
 
         primary = self.primary
         chart = curve_chart(
@@ -210,5 +206,4 @@ class Scan:
             selected=self.selection.blocks,
             incomplete=primary.incomplete,
         )
-        style = f".crux{{{COLOURS};max-width:560px}}{STYLE}"
-        return f'<style>{style}</style><div class="crux"><p>{text(self.finding)}</p>{chart}</div>'
+        return notebook(self.finding, chart)

@@ -7,6 +7,7 @@ from collections.abc import Sized
 from types import NoneType, UnionType
 from typing import Any, TypedDict, Union, get_args, get_origin, get_type_hints, is_typeddict
 
+from cruxlm.results.export import ExportsRecord
 from cruxlm.runtime.errors import ResultError
 
 Number = float | None
@@ -145,7 +146,13 @@ class Provenance(TypedDict, total=False):
     model: dict[str, str]
 
 
-class ScanRecord(TypedDict):
+class _ScanAdditions(TypedDict, total=False):
+    """What scans of older versions lack."""
+
+    exports: list[ExportsRecord]
+
+
+class ScanRecord(_ScanAdditions):
     """``scan.json``."""
 
     format: str
@@ -190,8 +197,7 @@ def check_shape(value: Any, shape: Any, where: str) -> None:
 
 
 def check_scan(record: Any) -> None:
-    """Raise ``ResultError`` where a record is no ``ScanRecord`` or its parts do not fit."""
-    check_shape(record, ScanRecord, "the scan")
+    """Raise ``ResultError`` where the parts of a ``ScanRecord`` do not fit."""
     count = len(record["blocks"])
     _check_length(record["parameters"], count, "parameters")
     for held in (record["criteria"], *record["controls"].values()):

@@ -60,6 +60,18 @@ class Scores:
         factor = self.evidence.get("interval95")
         return None if self.stderr is None or factor is None else self.stderr * float(factor)
 
+    def _repr_html_(self) -> str:
+        """The curve in a notebook, with its band and what to know of it."""
+        from cruxlm.charts.curve import curve_chart
+        from cruxlm.charts.notebook import notebook
+
+        said = f"{self.label}: {self.criterion}, {self.preset} preset"
+        said += "" if self.probe is None else f", probe {self.probe}"
+        chart = curve_chart(
+            self.values, self.halfwidth, label=self.label, incomplete=self.incomplete
+        )
+        return notebook("\n".join([said, *(f"! {line}" for line in self.warnings)]), chart)
+
     def to_json(self) -> dict[str, Any]:
         """Plain data, null for what is undefined."""
         return {

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cruxlm.results.model_ref import ModelRef
+from cruxlm.results.plan import listed
 from cruxlm.results.schema import SelectionRecord
 
 
@@ -38,6 +39,24 @@ class Selection:
         from cruxlm.plans.make import make_plan
 
         return make_plan(action, self, self.model, **options)
+
+    def _repr_html_(self) -> str:
+        """The rule and the blocks in a notebook, with the scores where they are known."""
+        import numpy as np
+
+        from cruxlm.charts.bars import choice_rows
+        from cruxlm.charts.curve import curve_chart
+        from cruxlm.charts.notebook import notebook
+
+        said = f"{self.criterion} {self.rule}, ends {self.ends}: {listed(self.blocks)}"
+        if self.values is not None:
+            chart = curve_chart(
+                np.array(self.values), None, label=self.criterion, selected=self.blocks
+            )
+        else:
+            count = len(self.frequency or ()) or 1 + max((*self.blocks, *self.admissible))
+            chart = choice_rows([(self.rule, self.blocks)], count, label=said)
+        return notebook(said, chart)
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""

@@ -1,6 +1,5 @@
 """A tuning: what was trained, by what, and what the model can do before and after."""
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,9 +8,9 @@ from typing import Any, TypedDict
 
 from cruxlm.results.evaluation import Evaluation
 from cruxlm.results.plan import Plan
-from cruxlm.results.schema import Number, check_shape
+from cruxlm.results.saved import check_record, read_record, record_bytes
+from cruxlm.results.schema import Number
 from cruxlm.results.scores import plain
-from cruxlm.runtime.errors import ResultError
 from cruxlm.runtime.files import write_all
 
 FORMAT = "crux.tuning/1"
@@ -87,9 +86,7 @@ class Tuning:
     @classmethod
     def from_json(cls, record: Any) -> "Tuning":
         """Read back what ``to_json`` wrote; ``ResultError`` where it is something else."""
-        if not isinstance(record, dict) or record.get("format") != FORMAT:
-            raise ResultError(f"not a tuning of format {FORMAT}")
-        check_shape(record, TuningRecord, "the tuning")
+        check_record(record, "tuning", FORMAT, TuningRecord)
         given = {name: record[name] for name in TuningRecord.__annotations__ if name != "format"}
         for name in ("before", "after"):
             given[name] = {key: Evaluation.from_json(held) for key, held in given[name].items()}
@@ -98,26 +95,35 @@ class Tuning:
         given["validation"] = math.nan if given["validation"] is None else given["validation"]
         return cls(**given)
 
+    def files(self) -> dict[str, bytes]:
+        """The bytes of every file that ``save`` writes, by name."""
+        return {TUNING: record_bytes(self.to_json())}
+
     def save(self, folder: str | Path) -> Path:
         """Write ``tuning.json``, whole or not at all."""
-        write_all(Path(folder), {TUNING: self.text().encode("utf-8", "backslashreplace")})
+        write_all(Path(folder), self.files())
         return Path(folder)
 
     def text(self) -> str:
         """The text of ``tuning.json``."""
-        return json.dumps(self.to_json(), indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+        return self.files()[TUNING].decode("utf-8")
 
     @classmethod
     def load(cls, path: str | Path) -> "Tuning":
         """Read from a folder or its ``tuning.json``; ``ResultError`` when it is damaged."""
-        source = Path(path)
-        source = source / TUNING if source.is_dir() else source
-        try:
-            return cls.from_json(json.loads(source.read_text("utf-8")))
-        except (FileNotFoundError, NotADirectoryError) as error:
-            raise ResultError(f"there is no tuning at {source}") from error
-        except (OSError, ValueError, RecursionError, ResultError) as error:
-            raise ResultError(f"{source} is damaged: {error}") from error
+        return read_record(path, "tuning", lambda held, _: cls.from_json(held), TUNING)
+
+    def _repr_html_(self) -> str:
+        """The same in a notebook, with the losses while it trained."""
+        from cruxlm.charts.lines import line_chart
+        from cruxlm.charts.notebook import notebook
+
+        curves = {
+            name: [(point["step"], point[key]) for point in self.curves if key in point]
+            for name, key in (("training", "loss"), ("validation", "eval_loss"))
+        }
+        chart = line_chart(curves, label="loss over steps", across="step", first="validation")
+        return notebook(repr(self)[1:-1], chart)
 
     def __repr__(self) -> str:
         """What was trained, and the loss before and after."""

@@ -1,13 +1,13 @@
 """A verification: did fine-tuning change the blocks that a scan of the model before pointed at?"""
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypedDict
 
-from cruxlm.results.schema import Number, ScoresRecord, check_shape
+from cruxlm.results.saved import check_record, read_record, record_bytes
+from cruxlm.results.schema import Number, ScoresRecord
 from cruxlm.results.scores import Scores, plain
 from cruxlm.results.stored_scores import arrays_of, read_arrays, scores_from
 from cruxlm.runtime.errors import ResultError, printable
@@ -126,6 +126,11 @@ class Prediction:
     verdict: str
     """One of four: see ``criteria.agreement.prediction``."""
 
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """The ends of the interval of ``rho``; None where there is none."""
+        return None if self.low is None or self.high is None else (self.low, self.high)
+
 
 @dataclass(frozen=True)
 class VerifiedPair:
@@ -201,40 +206,32 @@ class Verification:
             groups[f"{number}/measured"] = pair.measured
         return arrays_of(groups)
 
-    def save(self, folder: str | Path) -> Path:
-        """Write the JSON, its arrays and ``report.html``; all of them or none."""
+    def files(self) -> dict[str, bytes]:
+        """The bytes of every file that ``save`` writes, by name."""
         from cruxlm.report.verify_page import verify_page
 
-        target = Path(folder)
-        check_writable(target)
-        text = json.dumps(self.to_json(), indent=1, allow_nan=False, ensure_ascii=False) + "\n"
-        files = {
-            VERIFICATION: text.encode("utf-8", "backslashreplace"),
+        return {
+            VERIFICATION: record_bytes(self.to_json()),
             TENSORS_NAME: self._tensors(),
             REPORT_NAME: verify_page(self).encode("utf-8", "backslashreplace"),
         }
-        write_all(target, files)
+
+    def save(self, folder: str | Path) -> Path:
+        """Write the JSON, its arrays and ``report.html``; all of them or none."""
+        target = Path(folder)
+        check_writable(target)
+        write_all(target, self.files())
         return target
 
     @classmethod
     def load(cls, path: str | Path) -> "Verification":
         """Read from a folder or its ``verification.json``; ``ResultError`` when it is damaged."""
-        source = Path(path)
-        source = source / VERIFICATION if source.is_dir() else source
-        try:
-            record = json.loads(source.read_text("utf-8"))
-            return cls._from(record, source.with_name(TENSORS_NAME))
-        except (FileNotFoundError, NotADirectoryError) as error:
-            raise ResultError(f"there is no verification at {source}") from error
-        except (OSError, ValueError, RecursionError, ResultError) as error:
-            raise ResultError(f"{source} is damaged: {error}") from error
+        return read_record(path, "verification", cls._from, VERIFICATION)
 
     @classmethod
-    def _from(cls, record: Any, tensors: Path) -> "Verification":
-        if not isinstance(record, dict) or record.get("format") != FORMAT:
-            raise ResultError(f"not a verification of format {FORMAT}")
-        check_shape(record, VerificationRecord, "the verification")
-        arrays = read_arrays(tensors, record["tensors_sha256"])
+    def _from(cls, record: Any, source: Path) -> "Verification":
+        check_record(record, "verification", FORMAT, VerificationRecord)
+        arrays = read_arrays(source.with_name(TENSORS_NAME), record["tensors_sha256"])
         return cls(
             pairs=tuple(_pair(held, arrays, place) for place, held in enumerate(record["pairs"])),
             predictions=tuple(map(_prediction, record["predictions"])),
@@ -254,6 +251,20 @@ class Verification:
         from cruxlm.charts.table import as_text
 
         return as_text(self.table(), printable(self.finding))
+
+    def _repr_html_(self) -> str:
+        """The finding, and what predicts the primary target, in a notebook."""
+        from cruxlm.charts.intervals import interval_chart
+        from cruxlm.charts.notebook import notebook
+
+        target = self.primary[1]
+        rows = [
+            (found.predictor, found.rho, found.interval)
+            for found in self.predictions
+            if found.target == target and found.rho is not None
+        ]
+        label = f"rank correlation with {target}"
+        return notebook(self.finding, interval_chart(rows, label=label, across="Spearman's rho"))
 
 
 def _pair_record(pair: VerifiedPair) -> dict[str, Any]:

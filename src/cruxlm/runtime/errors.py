@@ -40,6 +40,10 @@ class ResultError(CruxError):
     """A saved result is damaged, or was made by something else."""
 
 
+class NewerResultError(ResultError):
+    """A saved result was made by a newer version of Crux than this one."""
+
+
 class MissingExtraError(CruxError):
     """An optional dependency that this call needs is not installed."""
 

@@ -1,14 +1,10 @@
 """The card of a tuned model: which blocks, by what method, on what data, with what result."""
 
 from cruxlm.results.tuning import ACCURACY, LOSS, Tuning
+from cruxlm.runtime.markdown import escaped, front_matter
 
 CARD = """\
----
-base_model: {model}
-library_name: {library}
-tags: [crux]
----
-
+{metadata}
 # {model}, tuned on {data}
 
 {method} of blocks {blocks} ({why}): {parameters:,} of {total:,} parameters ({share:.1%}).
@@ -37,13 +33,18 @@ def tuning_card(tuning: Tuning) -> str:
     rows = [_row("loss", tuning, LOSS, "token", "{:.4f} ± {:.4f}")]
     if ACCURACY in tuning.after:
         rows.append(_row("accuracy", tuning, ACCURACY, "sample", "{:.1%} ± {:.1%}"))
+    metadata = {
+        "base_model": tuning.model,
+        "library_name": "peft" if settings["method"] == "lora" else "transformers",
+        "tags": ["crux"],
+    }
     return CARD.format(
-        model=tuning.model,
-        library="peft" if settings["method"] == "lora" else "transformers",
-        data=tuning.data["name"],
+        metadata=front_matter(metadata),
+        model=escaped(tuning.model),
+        data=escaped(tuning.data["name"]),
         method=TITLES[settings["method"]],
         blocks=", ".join(map(str, tuning.plan.trained)) or "none",
-        why=tuning.plan.why,
+        why=escaped(tuning.plan.why),
         parameters=trained["parameters"],
         total=trained["total"],
         share=trained["parameters"] / trained["total"],
