@@ -159,7 +159,7 @@ def test_pickled_weights_are_refused_unless_allowed(folder: Path) -> None:
 
 def test_a_pickle_from_the_hub_is_not_read(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # There is no folder to look into before transformers fetches its files.
-    monkeypatch.setattr("cruxlm.models.load.check_folder", lambda *_args, **_options: None)
+    monkeypatch.setattr("cruxlm.models.checkpoint.check_folder", lambda *_args, **_options: None)
     _pickled(folder)
     assert "cannot load" in _refused(folder)
 

@@ -1,11 +1,13 @@
 """The scan end to end on tiny models: what must not matter, what must, what is left behind."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import yaml
 from torch import nn
 from transformers import FNetConfig, FNetModel
 
@@ -232,6 +234,40 @@ def test_a_model_that_overflows_is_named_by_its_block():
         ModelError, match=r"block 3 \(model.layers.3\) give states that are not finite"
     ):
         run(model)
+
+
+def test_the_selection_is_written_out_for_other_tools(llama_folder, llama):
+    scan = crux.scan(str(llama_folder), probe=[TEXTS])
+    held = {one.action: {made.target: made for made in one.made} for one in scan.exports}
+    assert {"peft", "axolotl", "regex"} <= set(held["lora"])
+    wanted = {name for name, _ in llama.named_parameters() if _block(name) in scan.selection.blocks}
+    pattern = held["train"]["regex"].text.strip()
+    names = [name for name, _ in llama.named_parameters()]
+    assert {name for name in names if re.fullmatch(pattern, name)} == wanted
+    assert yaml.safe_load(held["lora"]["axolotl"].text)["base_model"] == str(llama_folder)
+    (refused,) = [one.refused for one in scan.exports if one.action == "lora"]
+    assert "trains none" in refused["mergekit"]
+
+
+def _block(name):
+    found = re.match(r"model\.layers\.(\d+)\.", name)
+    return int(found[1]) if found else None
+
+
+def test_no_path_of_ours_is_in_a_scan():
+    text = json.dumps(crux.scan(probe="random-tokens", n=20).to_json())
+    assert str(Path(crux.__file__).parent) not in text
+    assert "testbed:base-0" in text
+
+
+def test_a_model_that_nothing_can_be_trained_in_is_scanned_all_the_same():
+    config = FNetConfig(
+        vocab_size=300, hidden_size=16, num_hidden_layers=4, intermediate_size=20, pad_token_id=0
+    )
+    scan = run(FNetModel(config))
+    reasons = [reason for one in scan.exports for reason in one.refused.values()]
+    assert reasons
+    assert len(scan.primary.values) == 4
 
 
 def test_a_live_model_without_tokenizer_can_read_random_tokens(llama):

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from pathlib import Path
 
 from cruxlm.runtime.errors import ModelError
@@ -11,6 +12,23 @@ INDEX = "model.safetensors.index.json"
 PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json", "model.pt", "consolidated.00.pth")
 SAMPLES, SAMPLE_BYTES = 64, 4096
 """A content hash reads this many pieces of each file, evenly spaced, of this many bytes."""
+
+
+def checked_folder(name: str, *, allow_pickle: bool) -> Path | None:
+    """The folder that a model's name stands for, once it is checked; None for a hub id.
+
+    Raises:
+        ModelError: When the name is a path at which there is no usable checkpoint.
+    """
+    # Not Path.is_dir(), which raises for a name that is too long to be a file's.
+    local = os.path.isdir(name)
+    like_path = name.startswith((".", "/", "~")) or name.count("/") > 1
+    if not local and (os.path.exists(name) or like_path):
+        raise ModelError(f"{name} is not a model folder")
+    if not local:
+        return None
+    check_folder(Path(name), allow_pickle=allow_pickle)
+    return Path(name)
 
 
 def check_folder(folder: Path, *, allow_pickle: bool) -> None:

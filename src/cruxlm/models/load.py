@@ -2,11 +2,9 @@
 
 import copy
 import logging
-import os
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
@@ -16,7 +14,7 @@ from huggingface_hub.errors import StrictDataclassError
 from torch import nn
 from transformers.utils import logging as hf_logging
 
-from cruxlm.models.checkpoint import check_folder, folder_sha256
+from cruxlm.models.checkpoint import checked_folder, folder_sha256
 from cruxlm.models.identity import module_sha256, weights_sha256
 from cruxlm.models.locate import BlockStack, find_blocks, text_config
 from cruxlm.results.model_ref import ModelRef
@@ -109,16 +107,9 @@ def load_model(
         identity = {"sha256": module_sha256(source), **weights_sha256(source)}
         return LoadedModel(name, source, tokenizer, stack, identity)
     name = str(source)
-    folder = Path(name)
-    # Not Path.is_dir(), which raises for a name that is too long to be a file's.
-    local = os.path.isdir(name)
-    like_path = name.startswith((".", "/", "~")) or name.count("/") > 1
-    if not local and (os.path.exists(name) or like_path):
-        raise ModelError(f"{name} is not a model folder")
-    if local:
-        check_folder(folder, allow_pickle=allow_pickle)
+    folder = checked_folder(name, allow_pickle=allow_pickle)
     options = {"revision": revision, "trust_remote_code": trust_remote_code}
-    with _speaking_for_transformers(name):
+    with speaking_for_transformers(name):
         config = transformers.AutoConfig.from_pretrained(name, **options)
         model, missing = _build(name, config, dtype, device, allow_pickle, options)
         if tokenizer is None:
@@ -126,7 +117,7 @@ def load_model(
     stack = find_blocks(model)
     _check_weights(model, stack)
     commit = getattr(model.config, "_commit_hash", None)
-    identity = {"sha256": folder_sha256(folder)} if local else {"revision": str(commit)}
+    identity = {"sha256": folder_sha256(folder)} if folder else {"revision": str(commit)}
     identity |= weights_sha256(model, missing)
     return LoadedModel(name, model, tokenizer, stack, identity)
 
@@ -177,7 +168,7 @@ def _build(
                 "--device auto needs accelerate: pip install 'cruxlm[accelerate]'"
             )
         loading["device_map"] = "auto"
-    model, report = _class_named_by(config).from_pretrained(name, config=config, **loading)
+    model, report = class_named_by(config).from_pretrained(name, config=config, **loading)
     needed = _needed(model, find_blocks(model))
     absent = [key for key in needed if key in report["missing_keys"]]
     if absent:
@@ -200,7 +191,7 @@ def _needed(model: nn.Module, stack: BlockStack) -> list[str]:
     return names[: last + 1]
 
 
-def _class_named_by(config: Any) -> Any:
+def class_named_by(config: Any) -> Any:
     """The class that the configuration names, else the causal or the plain automatic class."""
     names = getattr(config, "architectures", None) or [""]
     named = getattr(transformers, str(names[0]), None)
@@ -222,7 +213,7 @@ def _tokenizer(name: str, options: dict[str, Any]) -> Any:
 
 
 @contextmanager
-def _speaking_for_transformers(name: str) -> Iterator[None]:
+def speaking_for_transformers(name: str) -> Iterator[None]:
     """Turn what transformers raises for an unusable model into one line."""
     try:
         with quiet_transformers():

@@ -11,12 +11,14 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from cruxlm.models.batches import batches
 from cruxlm.models.capture import tower_inputs
 from cruxlm.models.load import LoadedModel
 from cruxlm.models.locate import BlockStack
 from cruxlm.models.patch import Patch, StopForwardError, evaluation_mode
+from cruxlm.models.structure import stand_ins, weightless
 from cruxlm.runtime.errors import ModelError
 
 
@@ -125,8 +127,12 @@ def _before_the_blocks(stack: BlockStack) -> Iterator[nn.Module]:
             if any(True for _ in part.parameters(recurse=False)):
                 patch.watch_output(part, partial(see, part))
         patch.watch_input(stack.modules[0], stop)
+        given = tower_inputs(one_token, stack.tower)
         with suppress(StopForwardError):
-            stack.tower(**tower_inputs(one_token, stack.tower))
+            if weightless(stack.tower):
+                functional_call(stack.tower, stand_ins(stack), kwargs=given)
+            else:
+                stack.tower(**given)
             raise ModelError(f"the first block {stack.names[0]} was never run")
     yield from seen
     yield from (part for part in outside if isinstance(part, nn.Embedding))

@@ -6,8 +6,10 @@ from its beginning, so each is checked against all modules of the model before i
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any
 
 from torch import nn
@@ -103,13 +105,24 @@ def lora_config(
         ModelError: When peft could not tell a planned module from another.
         MissingExtraError: When peft is not installed.
     """
-    try:
-        import peft
-    except ImportError as error:
-        raise MissingExtraError("LoRA needs peft: pip install 'cruxlm[train]'") from error
     loaded = live(model)
+    check_peft()
     targets = lora_targets(plan, loaded, modules)
-    names = [name for maps in targets.maps.values() for name in maps]
+    return config_of(plan, loaded, targets.maps, dropout=dropout)
+
+
+def config_of(
+    plan: Plan,
+    loaded: LoadedModel,
+    maps: Mapping[int, Sequence[str]],
+    *,
+    dropout: float = 0.0,
+) -> Any:
+    """The ``peft.LoraConfig`` for maps that ``lora_targets`` found; raises as ``lora_config``."""
+    check_peft()
+    import peft
+
+    names = [name for held in maps.values() for name in held]
     every = [name for name, _ in loaded.module.named_modules(remove_duplicate=False)]
     _check_ends(names, every, ".")
     saved, tied = _modules_of_parts(plan, loaded)
@@ -137,6 +150,28 @@ def lora_config(
         fan_in_fan_out=any(isinstance(loaded.module.get_submodule(n), Conv1D) for n in names),
         task_type="CAUSAL_LM" if _writes_text(loaded.module) else None,
     )
+
+
+def reached(config: Any, module: nn.Module) -> frozenset[str]:
+    """Names of the modules that peft puts adapters on, by its own matching; and of parameters.
+
+    Args:
+        config: A ``peft.LoraConfig``; it is left as it is.
+        module: A model; its weights may be absent.
+
+    Raises:
+        OptionError: When peft refuses the configuration.
+    """
+    from peft.tuners.tuners_utils import check_target_module_exists
+
+    used = deepcopy(config)  # it is changed in place
+    try:
+        _conversion()(used, model=module, conversions=None)
+    except ValueError as error:
+        raise OptionError(f"peft refuses these adapters: {error}") from error
+    names = [name for name, _ in module.named_modules(remove_duplicate=False)]
+    found = {name for name in names if name and check_target_module_exists(used, name)}
+    return frozenset(found | set(getattr(used, "target_parameters", None) or ()))
 
 
 def is_linear(module: nn.Module) -> bool:
@@ -177,12 +212,7 @@ def _unreachable(module: nn.Module, names: Sequence[str]) -> set[str]:
         from peft.tuners import tuners_utils
     except ImportError:
         return set()
-    try:
-        from peft.utils.transformers_weight_conversion import (
-            convert_peft_config_for_transformers as convert,
-        )
-    except ImportError:  # an older peft, or an older transformers: nothing is rewritten
-        convert = _unchanged
+    convert = _conversion()
     check = getattr(tuners_utils, "_check_lora_target_modules_mamba", _unchanged)
     found: set[str] = set()
     for end in {name.rpartition(".")[2] for name in names}:
@@ -196,6 +226,21 @@ def _unreachable(module: nn.Module, names: Sequence[str]) -> set[str]:
         else:
             found.update(set(same) - set(config.target_modules or ()))
     return found
+
+
+def _conversion() -> Callable[..., None]:
+    """What peft makes of a configuration before it matches names."""
+    try:
+        from peft.utils.transformers_weight_conversion import convert_peft_config_for_transformers
+    except ImportError:  # an older peft, or an older transformers: nothing is rewritten
+        return _unchanged
+    return convert_peft_config_for_transformers
+
+
+def check_peft() -> None:
+    """Name the extra where peft is not installed, with a ``MissingExtraError``."""
+    if find_spec("peft") is None:
+        raise MissingExtraError("LoRA needs peft: pip install 'cruxlm[train]'")
 
 
 def _unchanged(*_given: Any, **_options: Any) -> None:

@@ -1,24 +1,78 @@
 """What a user says about blocks, as a plan for the model that they mean."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
-from cruxlm.models.load import LoadedModel
+from cruxlm.models.load import LoadedModel, load_model
 from cruxlm.plans.budget import MemoryOf
 from cruxlm.plans.controls import controls
-from cruxlm.plans.grammar import Chosen, blocks_of
+from cruxlm.plans.grammar import Chosen, ScoreOf, blocks_of
 from cruxlm.plans.make import make_plan
 from cruxlm.plans.memory import memory_of
+from cruxlm.results.model_ref import ModelRef
 from cruxlm.results.plan import Plan
-from cruxlm.results.scan import BUILTIN_MODEL
+from cruxlm.results.scan import BUILTIN_MODEL, JSON_NAME, Scan
 from cruxlm.results.scores import Scores
 from cruxlm.runtime.errors import OptionError, did_you_mean
+from cruxlm.testbed.home import resolve
 from cruxlm.workflows.scan import scan
 
+DEFAULT_BLOCKS = "dynamics:5"
 CONTROLS = ("random", "depth-matched", "first", "last", "middle", "lowest", "all",
             "with-block-0", "without-block-0")  # fmt: skip
 """The controls that a plan may have, by name."""
+
+
+def plan_from(
+    source: str | Path | None,
+    action: str,
+    blocks: str | None = None,
+    *,
+    complement: bool = False,
+    ends: str | None = None,
+    show_progress: bool = False,
+    **options: Any,
+) -> Plan:
+    """A plan for a model, or for the model of a saved scan, which is then not loaded.
+
+    Args:
+        source: The folder of a saved scan, or a model; None for the embedded default.
+        action: ``train``, ``freeze``, ``lora`` or ``drop``.
+        blocks: A block expression; without one the scan's own selection, or ``dynamics:5``.
+        complement: Take all other blocks.
+        ends: As for ``criteria.select.select``, where a criterion chooses.
+        show_progress: Draw a bar when a model is scanned for its scores.
+        options: As for ``plans.make.make_plan``.
+
+    Raises:
+        OptionError: When an option makes no sense, or the scan does not have the scores.
+        ModelError: When the model cannot be read.
+        ResultError: When the scan cannot be read.
+    """
+    text = blocks or DEFAULT_BLOCKS
+    ref: ModelRef | None
+    score: ScoreOf
+    if source is not None and _is_scan(Path(source)):
+        held = Scan.load(source)
+        if blocks is None:
+            if complement or ends is not None:
+                raise OptionError("say which --blocks of the scan are meant")
+            return make_plan(action, held.selection, held.selection.model, **options)
+        ref, score = held.selection.model, held.__getitem__
+    else:
+        asked = None if source is None else str(source)
+        planner = Planner(load_model(resolve(asked)), asked, show_progress=show_progress)
+        ref, score = planner.ref, planner.score
+    assert ref is not None  # a scan gives its selections its model
+    chosen = blocks_of(text, ref, score, complement=complement, ends=ends or "skip")
+    return make_plan(action, chosen, ref, **options)
+
+
+def _is_scan(path: Path) -> bool:
+    return path.name == JSON_NAME or os.path.isfile(path / JSON_NAME)
 
 
 class Planner:

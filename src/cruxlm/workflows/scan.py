@@ -21,13 +21,17 @@ from cruxlm.criteria.subject import Subject
 from cruxlm.data.tokens import FEWEST, Template
 from cruxlm.models.batches import PaddingSide, Pooling
 from cruxlm.models.load import LoadedModel, load_model, untrained
+from cruxlm.plans.exports.export import exports, planned
+from cruxlm.plans.make import make_plan
+from cruxlm.results.export import Exports
 from cruxlm.results.scan import BUILTIN_MODEL, Scan
 from cruxlm.results.scores import Scores
 from cruxlm.results.selection import Selection
 from cruxlm.runtime.cache import Cache
 from cruxlm.runtime.environment import package_versions, peak_memory_mib
+from cruxlm.runtime.errors import CruxError
 from cruxlm.runtime.progress import progress
-from cruxlm.testbed.home import resolve
+from cruxlm.testbed.home import DEFAULT, PREFIX, resolve
 from cruxlm.workflows.examined import DEFAULT_N as DEFAULT_EXAMPLES
 from cruxlm.workflows.examined import examined
 from cruxlm.workflows.measure import Reading, tokenised
@@ -56,6 +60,8 @@ TOKENS_ALL = 4096
 """Tokens that pooling ``all`` keeps."""
 CONTROLS = ("untrained",)
 TEMPLATES = get_args(Template)
+EXPORTED = ("lora", "train")
+"""What a scan writes out for other tools to do with its selection."""
 
 
 def scan(
@@ -148,8 +154,9 @@ def scan(
         primary, chosen, parameters, ends="keep" if ends == "skip" else "skip"
     )
     agreement = _agreement(scores, controls, chosen, parameters)
+    name = _name(model, loaded)
     return Scan(
-        model=_name(model, loaded),
+        model=name,
         blocks=loaded.blocks.names,
         parameters=tuple(parameters),
         probes=probe_records,
@@ -179,6 +186,7 @@ def scan(
             "threads": torch.get_num_threads(),
         },
         controls=controls,
+        exports=tuple(_exports(chosen, loaded, name, action) for action in EXPORTED),
     )
 
 
@@ -255,6 +263,16 @@ def _agreement(
             for name, held in controls.items()
         },
     }
+
+
+def _exports(chosen: Selection, model: LoadedModel, name: str, action: str) -> Exports:
+    """A plan to do something with the selection, as other tools take it."""
+    # Under the name that it was asked for by: where our own models lie is nobody's business.
+    named = replace(model, name=f"{PREFIX}{DEFAULT}" if name == BUILTIN_MODEL else name)
+    try:
+        return exports(planned(make_plan(action, chosen, replace(model.ref, name=name)), named))
+    except CruxError as error:  # a model with nothing that could be trained so
+        return Exports(action, (), {"every tool": str(error)})
 
 
 def _name(model: Any, loaded: LoadedModel) -> str:
