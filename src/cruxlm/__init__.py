@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from cruxlm.results.verification import Verification as Verification
     from cruxlm.runtime.errors import CruxError as CruxError
     from cruxlm.workflows.compare import compare as compare
+    from cruxlm.workflows.drop import drop as drop
     from cruxlm.workflows.publish import push_to_hub as push_to_hub
     from cruxlm.workflows.scan import scan as scan
     from cruxlm.workflows.tune import tune as tune
@@ -30,6 +31,7 @@ _PUBLIC = {
     "Selection": "cruxlm.results.selection",
     "Verification": "cruxlm.results.verification",
     "compare": "cruxlm.workflows.compare",
+    "drop": "cruxlm.workflows.drop",
     "load_model": "cruxlm.models.load",
     "load_result": "cruxlm.results.kinds",
     "push_to_hub": "cruxlm.workflows.publish",
@@ -39,8 +41,8 @@ _PUBLIC = {
 }
 
 __all__ = [
-    "CruxError", "Plan", "Scan", "Scores", "Selection", "Verification", "compare", "load_model",
-    "load_result", "push_to_hub", "scan", "tune", "verify",
+    "CruxError", "Plan", "Scan", "Scores", "Selection", "Verification", "compare", "drop",
+    "load_model", "load_result", "push_to_hub", "scan", "tune", "verify",
 ]  # fmt: skip
 
 

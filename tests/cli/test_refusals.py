@@ -214,7 +214,9 @@ def test_options(refused, llama_folder, options, said):
 
 def test_commands_that_are_not_there(refused, llama_folder):
     assert "No such command 'scna'" in refused("scna", llama_folder)
-    assert "no criterion 'dynamcs': did you mean 'dynamics'" in refused("explain", "dynamcs")
+    assert "no criterion or action 'dynamcs': did you mean 'dynamics'" in refused(
+        "explain", "dynamcs"
+    )
     assert "nothing called 'probs' to list: did you mean 'probes'" in refused("list", "probs")
     assert "Missing argument" in refused("explain")
 
@@ -261,7 +263,7 @@ def saved(llama_folder, tmp_path_factory):
 
 
 def test_show_of_what_is_no_scan(refused, saved, tmp_path):
-    assert "there is no scan at" in refused("show", tmp_path / "absent")
+    assert "there is no result at" in refused("show", tmp_path / "absent")
     copy = shutil.copytree(saved, tmp_path / "copy")
     text = (saved / "scan.json").read_text("utf-8")
     for content, said in [

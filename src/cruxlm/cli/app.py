@@ -3,9 +3,13 @@
 import typer
 
 from cruxlm.cli.compare import compare
+from cruxlm.cli.drop import drop
 from cruxlm.cli.env import env
 from cruxlm.cli.explain import explain
+from cruxlm.cli.export import export
 from cruxlm.cli.listing import list_names
+from cruxlm.cli.plan import plan
+from cruxlm.cli.publish import publish
 from cruxlm.cli.scan import scan
 from cruxlm.cli.show import show
 from cruxlm.cli.study import study
@@ -20,10 +24,14 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 app.command("scan")(scan)
+app.command("plan")(plan)
+app.command("export")(export)
 app.command("tune")(tune)
+app.command("drop")(drop)
 app.command("verify")(verify)
 app.command("compare")(compare)
 app.command("show")(show)
+app.command("publish")(publish)
 app.command("explain")(explain)
 app.command("list")(list_names)
 app.command("env")(env)

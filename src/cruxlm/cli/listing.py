@@ -41,9 +41,10 @@ def _entries(kind: str) -> list[tuple[str, str]]:
 
         return list(EXPRESSIONS.items())
     if kind == "actions":
-        from cruxlm.actions.settings import METHODS
+        from cruxlm.actions.registry import ACTIONS
 
-        return [(f"tune --method {name}", meaning) for name, meaning in METHODS.items()]
+        actions = [ACTIONS.get(name) for name in ACTIONS.names()]
+        return [(action.name, f"{action.title} ({action.command})") for action in actions]
     if kind == "studies":
         from cruxlm.studies.registry import STUDIES
 

@@ -99,6 +99,21 @@ class Patch:
         self._undo.append(undo)
         held[name] = value
 
+    def hold(self, config: object) -> None:
+        """Have a configuration hold afterwards what it holds now, whatever is set on it."""
+        held = vars(config)
+        before = dict(held)
+
+        def undo() -> None:
+            held.clear()
+            held.update(before)
+
+        self._undo.append(undo)
+
+    def keep(self) -> None:
+        """Leave what was changed up to now as it is, for good."""
+        self._undo.clear()
+
     def change_arguments(self, module: nn.Module, change: Callable[..., Arguments]) -> None:
         """Call a module with what ``change(*args, **kwargs)`` returns in place of its arguments."""
 

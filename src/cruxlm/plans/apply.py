@@ -60,7 +60,7 @@ def apply(plan: Plan, model: Any) -> Trained:
         ModelError: When a planned parameter cannot be trained.
     """
     if plan.action not in ("train", "freeze"):
-        hint = ": take its lora_config" if plan.action == "lora" else ""
+        hint = ": take its lora_config" if plan.action == "lora" else ": use crux drop"
         raise OptionError(f"a plan to {plan.action} blocks makes nothing trainable{hint}")
     loaded = live(model)
     plan.check(loaded.ref)
