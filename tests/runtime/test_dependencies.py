@@ -13,7 +13,7 @@ from cruxlm.models.load import load_model
 from cruxlm.runtime.errors import MissingExtraError
 
 PACKAGE = Path(cruxlm.__file__).parent
-IMPORTED_AS = {"pyyaml": "yaml"}
+IMPORTED_AS = {"pyyaml": "yaml", "scikit-learn": "sklearn"}
 WITH_TRANSFORMERS = {"huggingface_hub", "tokenizers"}
 
 

@@ -32,6 +32,10 @@ class Measured:
     """The groups that errors and stability come from."""
     strata: Int[Tensor, " samples"] | None = None
     """Group of each sample when group means are to be removed."""
+    labels: Mapping[str, Int[Tensor, " samples"]] = field(default_factory=dict)
+    """What else is known of each sample: ``token``, the token it is the state of, and ``group``."""
+    prompt: Int[Tensor, " samples"] | None = None
+    """The prompt of the probe that each sample was read from."""
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ CRITERIA: "Registry[Criterion]" = Registry(
         "dynamics": "cruxlm.criteria.dynamics:DYNAMICS",
         "block_influence": "cruxlm.criteria.block_influence:BLOCK_INFLUENCE",
         "angular_distance": "cruxlm.criteria.angular_distance:ANGULAR_DISTANCE",
+        "clusters": "cruxlm.criteria.clusters:CLUSTERS",
         "substitution": "cruxlm.criteria.substitution:SUBSTITUTION",
         "ablation": "cruxlm.criteria.ablation:ABLATION",
         "weight_change": "cruxlm.criteria.weight_change:WEIGHT_CHANGE",

@@ -1,10 +1,12 @@
 """From a model and a probe to the states that criteria of states are given."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from jaxtyping import Int
+from torch import Tensor
 
 from cruxlm.criteria.descriptor import Measured
 from cruxlm.data.probes import Probe
@@ -114,6 +116,10 @@ def measure(
         alone = _alone(model, prompt, read, reading.pooling)
         padding_error = _largest_difference(pooled.values[:, rows], alone)
     measured, groups = _grouped(pooled, owner, probe, reading)
+    measured = replace(measured, prompt=torch.tensor([owner[name] for name in pooled.ids]))
+    if reading.pooling != "mean":
+        tokens = _tokens(pooled.ids, owner, probe, positions, reading.pooling)
+        measured = replace(measured, labels={**measured.labels, "token": tokens})
     record = {
         "n": len(probe.prompts),
         "samples": len(pooled.ids),
@@ -173,4 +179,20 @@ def _grouped(
         "variance_between": shares,
         "removed": reading.within_groups,
     }
-    return Measured(pooled.values, resampling, strata if reading.within_groups else None), record
+    removed = strata if reading.within_groups else None
+    return Measured(pooled.values, resampling, removed, {"group": strata}), record
+
+
+def _tokens(
+    ids: Sequence[str],
+    owner: Mapping[str, int],
+    probe: TokenisedProbe,
+    positions: Sequence[Sequence[int]],
+    pooling: Pooling,
+) -> Int[Tensor, " samples"]:
+    """The token that each sample is the state of."""
+    places = {
+        name: int(name.rpartition(":")[2]) if pooling == "all" else positions[index][-1]
+        for name, index in owner.items()
+    }
+    return torch.tensor([probe.prompts[owner[name]][places[name]] for name in ids])
