@@ -82,3 +82,16 @@ def test_a_model_that_is_given_no_tokens_is_refused() -> None:
     model = tiny_llama(blocks=1)
     with pytest.raises(ModelError, match="without token ids"):
         drawn(model, inputs_embeds=torch.zeros(1, 4, 32))
+
+
+def test_a_cache_without_a_mask_changes_nothing() -> None:
+    """Without padding, ``generate`` leaves the mask out."""
+    model = tiny_llama(blocks=2)
+    row = torch.tensor([ROWS[0]])
+    with Patch() as patch, torch.no_grad():
+        places = Places(load_model(model), patch, 0)
+        first = model(input_ids=row[:, :7], use_cache=True)
+        steps = [places.draw(1000)]
+        model(input_ids=row[:, 7:], past_key_values=first.past_key_values)
+        steps.append(places.draw(1000))
+    assert torch.equal(torch.cat(steps, 1)[0], alone(model, ROWS[0]))

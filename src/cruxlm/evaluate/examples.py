@@ -2,15 +2,17 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from cruxlm.data.chat import EncodedChat, encode_chat
+from cruxlm.data.chat import EncodedChat, Span, encode_chat
 from cruxlm.data.fields import group_of
 from cruxlm.runtime.errors import ProbeError
 
 Tokens = tuple[int, ...]
+PARTS = ("rationale", "conclusion")
+"""What a response may consist of: the steps that lead to an answer, and the answer stated."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,9 @@ class Example:
     """The family or source it belongs to."""
     grade: Callable[[str], bool | None] | None = None
     """Whether a written text is right; None where that cannot be said."""
+    parts: Mapping[str, Span] = field(default_factory=dict)
+    """Tokens of the response that are its ``rationale`` and its ``conclusion``, where these are
+    known: the first, and the one after the last."""
 
     def __post_init__(self) -> None:
         if not self.prompt:
@@ -59,7 +64,8 @@ def examples_from_chats(
 
     A row has ``messages``, the last one the assistant's, and may have ``id`` (else its number, from
     1), ``family`` (or another field of ``group_of``), ``answer`` (else the whole response is the
-    answer) and ``choices``: possible texts of the response, the right one among them.
+    answer), ``choices`` (possible texts of the response, the right one among them) and ``spans``:
+    first and last character (exclusive) of the response's ``rationale`` and ``conclusion``.
     ``grade(row, text)`` judges a text that a model writes for a row. Raises ``ProbeError`` naming
     the row.
     """
@@ -131,7 +137,21 @@ def _example(
         right=choices.index(text) if choices else None,
         group=group_of(row),
         grade=grade,
+        parts=_parts(row.get("spans") or {}, right, begin),
     )
+
+
+def _parts(spans: Mapping[str, Any], chat: EncodedChat, begin: int) -> dict[str, Span]:
+    """The tokens of the response's parts, counted from its first."""
+    found = {}
+    for name in PARTS:
+        characters = tuple(spans.get(name) or (0, 0))
+        if len(characters) != 2 or not all(isinstance(place, int) for place in characters):
+            raise ProbeError(f"its {name} is not two numbers of characters")
+        first, last = chat.token_span(*characters)
+        if last > first:
+            found[name] = (first - begin, last - begin)
+    return found
 
 
 def _choices(row: Mapping[str, Any], right: str) -> list[str]:

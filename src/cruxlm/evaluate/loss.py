@@ -1,5 +1,6 @@
 """Teacher-forced loss: how surprised a model is by the right response, in nats a token."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -48,6 +49,7 @@ class Loss:
             examples,
             [float(values.mean()) for values in losses],
             weights=[len(values) for values in losses],
+            series=_of_parts(examples, losses),
         )
 
     def chance(self, examples: Sequence[Example]) -> None:
@@ -86,6 +88,20 @@ def token_losses(
                     raise NotFiniteError(f"the loss on example {name!r} is not finite: try float32")
                 losses[index] = own
     return [losses[index] for index in range(len(examples))]
+
+
+def _of_parts(
+    examples: Sequence[Example], losses: Sequence[Float64[np.ndarray, " _"]]
+) -> dict[str, list[float]]:
+    """The mean loss on the tokens of each part of the responses; NaN where one has no such part."""
+    names = dict.fromkeys(name for example in examples for name in example.parts)
+    return {
+        name: [
+            float(own[slice(*example.parts[name])].mean()) if name in example.parts else math.nan
+            for example, own in zip(examples, losses, strict=True)
+        ]
+        for name in names
+    }
 
 
 def batch_losses(model: LoadedModel, batch: Batch) -> Float[Tensor, " samples"]:

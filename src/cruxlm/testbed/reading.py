@@ -16,6 +16,7 @@ _SO = r"(?-i:\bSo\b)|(?:^|[.,:;!?]\s*|\band\s+)so\b"
 _CONCLUDES = re.compile(
     rf"{_SO}|\b(?:therefore|thus|hence|the (?:answer|result|sum|total) is)\b", re.IGNORECASE
 )
+_AROUND = " \t\n,:;"
 _BECAUSE = re.compile(r",?\s*\b(?:because|since)\b", re.IGNORECASE)
 _DENIES = re.compile(r"\b(?:not|no|never|neither|nor|cannot)\b|n['\u2019]t\b", re.IGNORECASE)
 _WORD = re.compile(r"[A-Za-z]+|\d+")
@@ -40,11 +41,24 @@ def grade(family: Family, row: Row, response: str) -> bool | None:
 
 def conclusion(response: str) -> str:
     """The part of a response that states its answer."""
+    _, begin, end = conclusion_span(response)
+    return response[begin:end]
+
+
+def conclusion_span(response: str) -> tuple[int, int, int]:
+    """Where the mark of that part ("So") begins, its first character, and the one after its last.
+
+    Without a mark it is the whole response, up to "because".
+    """
     marks = list(_CONCLUDES.finditer(response))
-    text = response[marks[-1].end() :] if marks else response
-    text = text.strip(" \t\n,:;")
+    mark, begin = (marks[-1].start(), marks[-1].end()) if marks else (0, 0)
+    text = response[begin:]
+    begin += len(text) - len(text.lstrip(_AROUND))
+    text = text.strip(_AROUND)
     because = _BECAUSE.search(text)
-    return text[: because.start()].strip() or text if because else text
+    if because and text[: because.start()].strip():
+        text = text[: because.start()].rstrip()
+    return mark, begin, begin + len(text)
 
 
 def words_of(text: str) -> list[str]:
