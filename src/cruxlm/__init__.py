@@ -18,8 +18,10 @@ if TYPE_CHECKING:
     from cruxlm.runtime.errors import CruxError as CruxError
     from cruxlm.workflows.compare import compare as compare
     from cruxlm.workflows.drop import drop as drop
+    from cruxlm.workflows.intervene import intervene as intervene
     from cruxlm.workflows.publish import push_to_hub as push_to_hub
     from cruxlm.workflows.scan import scan as scan
+    from cruxlm.workflows.spectra import spectra as spectra
     from cruxlm.workflows.tune import tune as tune
     from cruxlm.workflows.verify import verify as verify
 
@@ -32,17 +34,19 @@ _PUBLIC = {
     "Verification": "cruxlm.results.verification",
     "compare": "cruxlm.workflows.compare",
     "drop": "cruxlm.workflows.drop",
+    "intervene": "cruxlm.workflows.intervene",
     "load_model": "cruxlm.models.load",
     "load_result": "cruxlm.results.kinds",
     "push_to_hub": "cruxlm.workflows.publish",
     "scan": "cruxlm.workflows.scan",
+    "spectra": "cruxlm.workflows.spectra",
     "tune": "cruxlm.workflows.tune",
     "verify": "cruxlm.workflows.verify",
 }
 
 __all__ = [
     "CruxError", "Plan", "Scan", "Scores", "Selection", "Verification", "compare", "drop",
-    "load_model", "load_result", "push_to_hub", "scan", "tune", "verify",
+    "intervene", "load_model", "load_result", "push_to_hub", "scan", "spectra", "tune", "verify",
 ]  # fmt: skip
 
 

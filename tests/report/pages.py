@@ -4,12 +4,15 @@ from dataclasses import replace
 
 from cruxlm.charts.lines import line_chart
 from cruxlm.report.arms_page import arms_page
+from cruxlm.report.interventions_page import interventions_page
 from cruxlm.report.scan_page import scan_page
+from cruxlm.report.spectra_page import spectra_page
 from cruxlm.report.verify_page import verify_page
 from cruxlm.results.comparison import Gap
 from cruxlm.studies.page import Page, Section, page_files
 from results.made_comparisons import made_arm, made_comparison
 from results.made_scans import made_scan
+from results.made_spectra import made_interventions, made_spectra
 from results.made_verifications import made_verification
 
 
@@ -33,6 +36,14 @@ def verification(text=""):
     return verify_page(made_verification(pairs=3, text=text))
 
 
+def spectra(text=""):
+    return spectra_page(made_spectra(24, text=text))
+
+
+def interventions(text=""):
+    return interventions_page(made_interventions(text=text))
+
+
 def study(text=""):
     rows = [(f"{text}{n}", f"{value}%") for n, value in enumerate((10, 9.5, 100))]
     chart = line_chart({f"{text}a": [(1, 2), (2, 1)]}, label=f"{text}means", across="cell")
@@ -44,4 +55,11 @@ def study(text=""):
     return page_files("tiny", f"{text}Means?", made, {f"{text}torch": "2"})["report.html"].decode()
 
 
-PAGES = {"scan": scan, "comparison": comparison, "verification": verification, "study": study}
+PAGES = {
+    "scan": scan,
+    "comparison": comparison,
+    "verification": verification,
+    "spectra": spectra,
+    "interventions": interventions,
+    "study": study,
+}

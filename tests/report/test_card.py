@@ -15,6 +15,7 @@ from cruxlm.results.kinds import KINDS, kind_of
 from cruxlm.runtime.errors import OptionError, printable
 from results.made_comparisons import made_arm, made_comparison
 from results.made_scans import made_scan
+from results.made_spectra import made_interventions, made_spectra
 from results.made_verifications import made_verification
 from results.test_notebook import plan
 from results.test_tuning import evaluation, made_tuning
@@ -42,6 +43,10 @@ def made(kind, text=""):
         return made_comparison(*arms, model=f"{text}m", warnings=(f"{text}w",), finding=f"{text}f")
     if kind == "verification":
         return made_verification(text=text)
+    if kind == "spectra":
+        return made_spectra(text=text)
+    if kind == "interventions":
+        return made_interventions(text=text)
     if kind == "plan":
         return plan("lora", f"{text}m", ranks=(8, 4), alphas=(16.0, 8.0), reasons=(text, "b"))
     if kind == "tuning":

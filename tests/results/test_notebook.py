@@ -12,6 +12,7 @@ from cruxlm.results.evaluation import Evaluation
 from cruxlm.results.plan import Plan
 from results.made_comparisons import made_arm, made_comparison
 from results.made_scans import made_scan, made_scores
+from results.made_spectra import made_interventions, made_spectra
 from results.made_verifications import made_verification
 from results.test_tuning import evaluation, made_tuning
 
@@ -70,6 +71,8 @@ def results(text=""):
         "tuning without curves": replace(tuning, curves=()),
         "evaluation": replace(evaluation([1.0, 3.0, 2.0]), evaluator=f"{text}loss"),
         "verification": made_verification(text=text),
+        "spectra": made_spectra(text=text),
+        "interventions": made_interventions(text=text),
     }
 
 
@@ -147,3 +150,7 @@ def test_a_comparison_of_one_arm_and_a_verification_without_correlations():
     made = made_verification()
     none = tuple(replace(found, rho=None, low=None, high=None) for found in made.predictions)
     assert Reader(replace(made, predictions=none)._repr_html_()).open == []
+
+
+def test_interventions_without_a_value_have_no_picture():
+    assert "<svg" not in replace(made_interventions(), found=())._repr_html_()

@@ -5,7 +5,9 @@ from typing import Annotated, Any
 
 import typer
 
+from cruxlm.cli.intervene_output import print_interventions
 from cruxlm.cli.output import print_scan
+from cruxlm.cli.spectra_output import print_spectra
 from cruxlm.cli.tune_output import print_comparison, print_tuning
 from cruxlm.cli.verify_output import print_verification
 
@@ -25,6 +27,8 @@ def show(
     chosen_again = not (select is None and by is None and ends is None)
     shown: dict[str, Any] = {
         "comparison": print_comparison,
+        "interventions": print_interventions,
+        "spectra": print_spectra,
         "tuning": print_tuning,
         "verification": print_verification,
     }

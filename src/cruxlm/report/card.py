@@ -43,8 +43,10 @@ folder = snapshot_download("{repo}", repo_type="dataset")
 USES = {
     "comparison": "print(comparison)",
     "evaluation": "print(evaluation.mean(), evaluation.stderr())",
+    "interventions": "print(interventions)",
     "plan": "plan.apply(model)  # the model that it was made for; any other one is refused",
     "scan": 'print(scan)\nplan = scan.selection.plan("train")  # or "lora", "freeze", "drop"',
+    "spectra": "print(spectra)",
     "tuning": "print(tuning, tuning.plan)",
     "verification": "print(verification)",
 }

@@ -7,11 +7,13 @@ from typing import Any
 
 from cruxlm.charts.arms import gap_text, listed
 from cruxlm.charts.predictions import interval, number
-from cruxlm.report import arms_page, verify_page
+from cruxlm.report import arms_page, interventions_page, spectra_page, verify_page
 from cruxlm.results.comparison import Comparison
 from cruxlm.results.evaluation import Evaluation
+from cruxlm.results.interventions import Interventions
 from cruxlm.results.plan import Plan
 from cruxlm.results.scan import Scan
+from cruxlm.results.spectra import Spectra
 from cruxlm.results.tuning import LOSS, Tuning
 from cruxlm.results.verification import Verification
 
@@ -192,11 +194,72 @@ def _evaluation(evaluation: Evaluation) -> Facts:
     )
 
 
+def _spectra(found: Spectra) -> Facts:
+    rows = [
+        (block, f"{held.effective_rank:.1f}", "-" if held.shift is None else f"{held.shift:.3g}",
+         *("-" if s is None else f"{s:.0%}" for s in (held.shares[_few(found) - 1], held.random)))
+        for block, held in enumerate(found.spectra)
+    ]  # fmt: skip
+    return Facts(
+        title=f"Crux spectra of {found.model}",
+        finding=found.finding,
+        metadata={
+            "model": found.model,
+            "identity": found.provenance.get("model"),
+            "blocks": list(found.components),
+            "of": len(found.blocks),
+            "seed": found.provenance.get("seed"),
+            "data": found.probe.get("ids_sha256"),
+        },
+        header=("block", "effective rank", "shift", f"gone without top {_few(found)}", "random"),
+        rows=rows,
+        warnings=[*found.warnings, *spectra_page.KNOWN],
+        provenance=found.provenance,
+    )
+
+
+def _few(found: Spectra) -> int:
+    """The number of components that a short table is about."""
+    return min(3, found.k)
+
+
+def _interventions(found: Interventions) -> Facts:
+    rows = [
+        (one.block, one.components, one.kind, metric, *map(_signed, (e.change, e.control)),
+         "yes" if e.clear else "no")
+        for one in found.found
+        for metric, e in one.effects.items()
+    ]  # fmt: skip
+    return Facts(
+        title=f"Crux interventions on {found.model}",
+        finding=found.finding,
+        metadata={
+            "model": found.model,
+            "identity": found.provenance.get("model"),
+            "method": found.where,
+            "blocks": sorted({one.block for one in found.found}),
+            "of": len(found.blocks),
+            "seed": found.provenance.get("seed"),
+            "data": found.data.get("sha256"),
+        },
+        header=("block", "without", "kind", "measured", "change", "of controls", "beyond both"),
+        rows=rows,
+        warnings=[*found.warnings, *interventions_page.KNOWN],
+        provenance=found.provenance,
+    )
+
+
+def _signed(value: float | None) -> str:
+    return "-" if value is None else f"{value:+.3g}"
+
+
 FACTS: dict[str, Callable[[Any], Facts]] = {
     "comparison": _comparison,
     "evaluation": _evaluation,
+    "interventions": _interventions,
     "plan": _plan,
     "scan": _scan,
+    "spectra": _spectra,
     "tuning": _tuning,
     "verification": _verification,
 }

@@ -7,7 +7,16 @@ from typing import Any
 
 from cruxlm.runtime.errors import OptionError, ResultError
 
-KINDS = ("comparison", "verification", "scan", "tuning", "evaluation", "plan")
+KINDS = (
+    "comparison",
+    "verification",
+    "interventions",
+    "spectra",
+    "scan",
+    "tuning",
+    "evaluation",
+    "plan",
+)
 """Each is a class in the module of its name, in a file of that name. Of several files in a folder
 the first one counts: a tuning lies beside its plan."""
 

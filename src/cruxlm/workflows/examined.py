@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from cruxlm.data.instructions import load_instructions, split
+from cruxlm.evaluate.conclusion import Finder
 from cruxlm.evaluate.examples import Example, examples_from_chats, fitting
 from cruxlm.evaluate.protocol import EVALUATORS, Evaluator
 from cruxlm.models.load import LoadedModel
@@ -36,6 +37,7 @@ def examined(
     evaluator: str = "loss",
     n: int = DEFAULT_N,
     trained_on: Collection[str] = (),
+    marker: Finder | None = None,
 ) -> Examined:
     """The first ``n`` test rows of a file, or held-out rows of testbed families.
 
@@ -63,6 +65,8 @@ def examined(
         if n < len(rows):
             rows, share = rows[:n], f"the first {n} of {share}"
         grade = concluding(rows)
+        if marker is not None:
+            rows = [_with_spans(row, marker) for row in rows]
     examples, too_long = fitting(examples_from_chats(model.tokenizer, rows, grade), model.context)
     if not examples:
         raise ProbeError(f"no row of {name} fits the {model.context} tokens of {model.name}")
@@ -75,3 +79,13 @@ def examined(
         "evaluator": made.name,
     }
     return Examined(examples, made, described)
+
+
+def _with_spans(row: ChatRow, find: Finder) -> ChatRow:
+    """A row with the places of its response's rationale and conclusion."""
+    response = str(row["messages"][-1]["content"])
+    found = find(response)
+    if found is None:
+        raise ProbeError(f"row {row.get('id')!r}: its response has nothing that the marker matches")
+    mark, begin, end = found
+    return {**row, "spans": {"rationale": [0, mark], "conclusion": [begin, end]}}
