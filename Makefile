@@ -34,8 +34,10 @@ $(AXE)/installed: $(VENV)/installed-dev
 pictures: $(VENV)/installed-dev
 	PYTHONPATH=tests $(BIN)/python -m report.pictures docs
 
+# Without the rooms that run no model.
 test-oldest:
-	PYTHONPATH=$(OLDEST) $(BIN)/python -m pytest -n 2
+	PYTHONPATH=$(OLDEST) $(BIN)/python -m pytest -n 2 \
+		$(addprefix --ignore=tests/,docs numerics report studies)
 
 # The documentation as a site in build/site: every link is checked, and nothing is fetched.
 docs: $(VENV)/installed-docs
