@@ -29,7 +29,7 @@ def made_spectra(blocks=8, k=4, text=""):
         Component(
             number=n + 1, energy=0.3 / (n + 1), share=0.2, share_stderr=0.05,
             up=(f"{text}up", "a"), down=(f"{text}down",), most=(f"{text}most",), least=("least",),
-            groups=0.1,
+            groups=0.1, parts=None if n else 0.4,
         )
         for n in range(k)
     )  # fmt: skip

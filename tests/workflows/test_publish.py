@@ -15,6 +15,7 @@ from cruxlm.runtime.errors import OptionError, OutputError, ResultError
 from cruxlm.workflows.publish import push_to_hub
 from report.test_card import made, parts
 from results.made_scans import made_scan
+from results.made_spectra import made_spectra
 from results.test_tuning import evaluation, made_tuning
 from workflows.hub import serving
 
@@ -225,6 +226,7 @@ def test_what_is_of_ones_own_is_said(no_network):
         "names a place on this machine: /home/me/model",
     )
     assert notes(written)[0].startswith("holds 2 answers")
+    assert notes(made_spectra()) == ("shows 2 prompts of the probe",)
 
 
 # With the hub's own client, against a hub of our own.

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from conftest import tiny_llama
+from conftest import byte_tokenizer, tiny_llama
+from cruxlm.data.tokens import TokenisedProbe
 from cruxlm.evaluate.generation import Generation
 from cruxlm.models.intervene import Intervention, intervened
 from cruxlm.models.patch import Patch
@@ -14,6 +15,7 @@ from cruxlm.numerics.decomposition import decompose
 from cruxlm.numerics.subspace import components, random_subspace
 from cruxlm.results.spectra import Spectra
 from cruxlm.runtime.errors import CruxError
+from cruxlm.workflows.measure import _parts
 from cruxlm.workflows.spectra import spectra
 from workflows.planted_turn import BLOCKS, DIRECTIONS, TURN, planted_turn, prompts, questions
 
@@ -113,6 +115,23 @@ def test_groups_are_told_apart(tokenizer):
     groups = [component.groups for component in found.components[0]]
     assert all(-0.2 < value <= 1 for value in groups)
     assert found.components[0][0].most[0]  # of the built-in probe
+
+
+def test_the_template_is_told_from_what_it_is_written_around():
+    model = tiny_llama(blocks=3)
+    options = {"n": 40, "k": 4, "blocks": "0", "pooling": "all"}
+    found = spectra(model, tokenizer=byte_tokenizer(chat=True), **options)
+    parts = [component.parts for component in found.components[0]]
+    assert all(-0.1 < value <= 1 for value in parts)
+    raw = spectra(model, tokenizer=byte_tokenizer(), **options)
+    assert [component.parts for component in raw.components[0]] == [None] * 4
+
+
+def test_parts_are_what_all_prompts_share():
+    probe = TokenisedProbe("p", ("a", "b"), ((1, 2, 7, 8, 9), (1, 2, 5, 9)), None, "chat", {})
+    ids = [f"a:{n:06d}" for n in range(5)] + [f"b:{n:06d}" for n in range(4)]
+    owner = {name: "ab".index(name[0]) for name in ids}
+    assert _parts(ids, owner, probe).tolist() == [0, 0, 1, 1, 2, 0, 0, 1, 2]
 
 
 @pytest.mark.parametrize(

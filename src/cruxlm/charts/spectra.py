@@ -58,13 +58,15 @@ def without(shift: float | None, share: float | None) -> float | None:
 def component_table(components: Sequence[Mapping[str, Any]]) -> Table:
     """One row a component of one block, from plain data."""
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1, 0, 0))
-    for name in ("", "energy", "gone\nwithout", "groups"):
+    parts = any(held["parts"] is not None for held in components)
+    for name in ("", "energy", "gone\nwithout", "groups", *(["parts"] if parts else [])):
         table.add_column(name, justify="right", no_wrap=True)
     for name in ("makes likelier", "makes less likely"):
         table.add_column(name, overflow="fold")
     for held in components:
         row = [str(held["number"]), _share(held["energy"]), _share(held["share"])]
-        row += [_share(held["groups"]), _words(held["up"]), _words(held["down"])]
+        row += [_share(held["groups"]), *([_share(held["parts"])] if parts else [])]
+        row += [_words(held["up"]), _words(held["down"])]
         table.add_row(*map(Text, row))
     return table
 

@@ -33,7 +33,8 @@ class Measured:
     strata: Int[Tensor, " samples"] | None = None
     """Group of each sample when group means are to be removed."""
     labels: Mapping[str, Int[Tensor, " samples"]] = field(default_factory=dict)
-    """What else is known of each sample: ``token``, the token it is the state of, and ``group``."""
+    """What else is known of each sample: ``token``, the token it is the state of, its ``group``,
+    and which ``part`` of a chat's template or content it is of."""
     prompt: Int[Tensor, " samples"] | None = None
     """The prompt of the probe that each sample was read from."""
 

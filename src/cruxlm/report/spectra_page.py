@@ -134,12 +134,21 @@ def _components(found: Spectra) -> Iterator[Section]:
             )
         said = (
             "Each component alone: the share of the block's shift that goes away without it (95 % "
-            "interval), how far it tells the groups of prompts apart (0: as by lot), and what the "
-            "model's own head makes of two standard deviations along it."
+            "interval), how far it tells the groups of prompts apart (0: as by lot) and, of "
+            "tokens, the template from what it is written around, and what the model's own head "
+            "makes of two standard deviations along it."
         )
         lines = [_line(one) for one in held]
-        header = ("component", "energy", "gone without", "groups", "likelier", "less likely")
-        content = chart + table(header, lines, numeric=(1, 2, 3), wrapped=(4, 5), where=WHERE)
+        header = (
+            "component",
+            "energy",
+            "gone without",
+            "groups",
+            "parts",
+            "likelier",
+            "less likely",
+        )
+        content = chart + table(header, lines, numeric=range(1, 5), wrapped=(5, 6), where=WHERE)
         yield section(f"Block {block}", said, content + _prompts(held), wide=True,
                       short=f"Block {block}")  # fmt: skip
 
@@ -153,7 +162,7 @@ def _interval(one: Component) -> tuple[float, float] | None:
 def _line(one: Component) -> list[object]:
     words = (", ".join(one.up), ", ".join(one.down))
     return [Cell(str(one.number), one.number), share(one.energy), share(one.share),
-            share(one.groups), *words]  # fmt: skip
+            share(one.groups), share(one.parts), *words]  # fmt: skip
 
 
 def _prompts(held: Sequence[Component]) -> str:

@@ -46,6 +46,7 @@ class ComponentRecord(TypedDict):
     most: list[str]
     least: list[str]
     groups: Number
+    parts: Number
 
 
 class SpectraRecord(TypedDict):
@@ -123,6 +124,9 @@ class Component:
     groups: float | None
     """Share of its variance between the groups of prompts, less what chance gives, of what is left:
     0 for a component that knows nothing of groups, 1 for one that is nothing else."""
+    parts: float | None
+    """The same between what a chat template writes and what it is written around; None where the
+    samples are no tokens of chats."""
 
 
 @dataclass(frozen=True, repr=False)

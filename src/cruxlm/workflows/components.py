@@ -56,7 +56,8 @@ class Describe:
                     down=down[place],
                     most=self._prompts(order[:PROMPTS]),
                     least=self._prompts(order[::-1][:PROMPTS]),
-                    groups=_between_groups(along, self.measured.labels.get("group")),
+                    groups=_between(along, self.measured.labels.get("group")),
+                    parts=_between(along, self.measured.labels.get("part")),
                 )
             )
         return tuple(described)
@@ -110,7 +111,7 @@ class Describe:
         self.warnings = (*self.warnings, why)
 
 
-def _between_groups(
+def _between(
     along: Float[Tensor, " samples"], groups: Int[Tensor, " samples"] | None
 ) -> float | None:
     """Share of the variance between groups, adjusted for their number (epsilon squared, Kelley

@@ -1,6 +1,5 @@
 """Intervene: what does a model do without the leading components of a block's states?"""
 
-import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timezone
@@ -8,7 +7,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -21,10 +19,8 @@ from cruxlm.models.capture import capture
 from cruxlm.models.intervene import Intervention, Span, Spans, intervened
 from cruxlm.models.load import LoadedModel, load_model
 from cruxlm.numerics.decomposition import Decomposition, decompose
-from cruxlm.numerics.paired import paired_difference
 from cruxlm.numerics.subspace import components, random_subspace
-from cruxlm.results.interventions import METRICS, Effect, Intervened, Interventions
-from cruxlm.results.plan import listed
+from cruxlm.results.interventions import Intervened, Interventions
 from cruxlm.results.scan import BUILTIN_MODEL
 from cruxlm.runtime.cache import Cache
 from cruxlm.runtime.environment import package_versions, peak_memory_mib
@@ -32,6 +28,7 @@ from cruxlm.runtime.errors import OptionError, ProbeError
 from cruxlm.runtime.progress import progress
 from cruxlm.testbed.home import PREFIX, resolve
 from cruxlm.testbed.reading import conclusion_span
+from cruxlm.workflows.effects import effects_of, finding, mean_of
 from cruxlm.workflows.examined import examined
 from cruxlm.workflows.measured_text import Metrics, Values
 from cruxlm.workflows.planned import Planner
@@ -132,7 +129,7 @@ def intervene(
                 run(control, name) for name, control in _controls(own, block, count, kind, seed)
             ]
             found.append(
-                Intervened(block, f"top {count}", kind, _effects(intact, values, controls))
+                Intervened(block, f"top {count}", kind, effects_of(intact, values, controls))
             )
             tick(1)
     name = BUILTIN_MODEL if model is None else model if isinstance(model, str) else loaded.name
@@ -140,7 +137,7 @@ def intervene(
         model=name,
         blocks=loaded.blocks.names,
         where=where,
-        intact={metric: _mean(held) for metric, held in intact.items()},
+        intact={metric: mean_of(held) for metric, held in intact.items()},
         found=tuple(found),
         data=read.described
         | {"marker": marker, "unrelated": None if not other else str(unrelated)},
@@ -163,27 +160,6 @@ def intervene(
             "threads": torch.get_num_threads(),
         },
     )
-
-
-def finding(found: Sequence[Intervened], intact: Values) -> str:
-    """What changes beyond what as much along other directions does."""
-    said = []
-    for metric in intact:
-        clear = [one for one in found if metric in one.effects and one.effects[metric].clear]
-        if clear:
-            largest = max(clear, key=lambda one: abs(one.effects[metric].change or 0.0))
-            change = largest.effects[metric].change
-            blocks = listed(sorted({one.block for one in clear}))
-            said.append(
-                f"{METRICS[metric]}: at {blocks}, most without the {largest.components} of block "
-                f"{largest.block} ({change:+.3g})"
-            )
-    if not said:
-        return (
-            "Nothing that is measured changes more than when as much is taken away along other "
-            "directions."
-        )
-    return "Beyond what as much along other directions changes: " + "; ".join(said) + "."
 
 
 def _finder(data: str | Path, marker: str | None) -> Finder | None:
@@ -268,36 +244,3 @@ def _measured(
     what = {**described, "block": intervention.block, "set": name, "seed": intervention.seed}
     change = partial(intervened, model, intervention, spans)
     return metrics.under(change, intervention.block, what)
-
-
-def _effects(intact: Values, values: Values, controls: Sequence[Values]) -> dict[str, Effect]:
-    found = {}
-    for metric, before in intact.items():
-        changed = values[metric] - before
-        others = [held[metric] - before for held in controls]
-        control = np.mean(others, axis=0) if others else np.full(len(before), math.nan)
-        change, beyond = _interval(changed), _interval(changed - control)
-        found[metric] = Effect(
-            value=_mean(values[metric]),
-            change=change[0],
-            halfwidth=change[1],
-            control=_mean(control),
-            beyond=beyond[0],
-            beyond_halfwidth=beyond[1],
-            examples=int(np.isfinite(changed).sum()),
-        )
-    return found
-
-
-def _interval(differences: Float[np.ndarray, " examples"]) -> tuple[float | None, float | None]:
-    """Mean and half-width over the examples that have a value."""
-    known = differences[np.isfinite(differences)]
-    if not len(known):
-        return None, None
-    found = paired_difference(known[None])
-    return found.mean, found.halfwidth if math.isfinite(found.halfwidth) else None
-
-
-def _mean(values: Float[np.ndarray, " examples"]) -> float | None:
-    known = values[np.isfinite(values)]
-    return float(known.mean()) if len(known) else None

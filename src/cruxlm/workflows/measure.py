@@ -119,7 +119,10 @@ def measure(
     measured = replace(measured, prompt=torch.tensor([owner[name] for name in pooled.ids]))
     if reading.pooling != "mean":
         tokens = _tokens(pooled.ids, owner, probe, positions, reading.pooling)
-        measured = replace(measured, labels={**measured.labels, "token": tokens})
+        labels = {**measured.labels, "token": tokens}
+        if reading.pooling == "all" and probe.template == "chat":
+            labels["part"] = _parts(pooled.ids, owner, probe)
+        measured = replace(measured, labels=labels)
     record = {
         "n": len(probe.prompts),
         "samples": len(pooled.ids),
@@ -181,6 +184,33 @@ def _grouped(
     }
     removed = strata if reading.within_groups else None
     return Measured(pooled.values, resampling, removed, {"group": strata}), record
+
+
+def _parts(
+    ids: Sequence[str], owner: Mapping[str, int], probe: TokenisedProbe
+) -> Int[Tensor, " samples"]:
+    """Which part of the chat each token is of: 0 before what varies, 1 in it, 2 after it.
+
+    What a template writes is what all prompts begin and end with.
+    """
+    shortest = min(map(len, probe.prompts))
+    before = _shared(probe.prompts, shortest)
+    after = _shared([prompt[::-1] for prompt in probe.prompts], shortest - before)
+
+    def part(name: str) -> int:
+        place = int(name.rpartition(":")[2])
+        return 0 if place < before else 1 + (place >= len(probe.prompts[owner[name]]) - after)
+
+    return torch.tensor([part(name) for name in ids])
+
+
+def _shared(sequences: Sequence[Sequence[int]], most: int) -> int:
+    """How many tokens all sequences begin with, up to ``most``."""
+    first = sequences[0]
+    return next(
+        (place for place in range(most) if any(own[place] != first[place] for own in sequences)),
+        most,
+    )
 
 
 def _tokens(

@@ -9,6 +9,7 @@ from typing import Any
 from cruxlm.report.card import card, tag
 from cruxlm.results.evaluation import Evaluation
 from cruxlm.results.kinds import kind_of, load_result
+from cruxlm.results.spectra import Spectra
 from cruxlm.results.tuning import Tuning
 from cruxlm.results.verification import Verification
 from cruxlm.runtime.environment import package_versions
@@ -99,6 +100,10 @@ def _notes(result: Any) -> list[str]:
     written = sum(len(held.texts or ()) for held in evaluations)
     if written:
         found.append(f"holds {written:,} answers that a model wrote to rows of the data")
+    if isinstance(result, Spectra):
+        held = {p for c in result.components.values() for one in c for p in (*one.most, *one.least)}
+        if held:
+            found.append(f"shows {len(held):,} prompts of the probe")
     names = [getattr(result, "model", "")]
     if isinstance(result, Verification):
         names = [name for pair in result.pairs for name in (pair.base, pair.tuned)]
