@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 AXE := build/axe
+# Two workers of one thread each: threads of their own would be in each other's way.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
 .PHONY: demo test install-oldest test-oldest docs wheel clean exports pictures
 
@@ -14,7 +16,7 @@ test: $(VENV)/installed-dev $(AXE)/installed
 	$(BIN)/ruff check src tests benchmarks docs/hooks examples
 	$(BIN)/ruff format --check src tests benchmarks docs/hooks examples
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -n 2
+	$(PYTEST)
 
 # The oldest transformers that is supported, laid over the environment, and the suite against it.
 OLDEST := build/transformers-4.57
@@ -36,8 +38,8 @@ pictures: $(VENV)/installed-dev
 
 # Without the rooms that run no model.
 test-oldest:
-	PYTHONPATH=$(OLDEST) $(BIN)/python -m pytest -n 2 \
-		$(addprefix --ignore=tests/,docs numerics report studies)
+	PYTHONPATH=$(OLDEST) $(PYTEST) \
+		$(addprefix --ignore=tests/,docs examples numerics plans/exports report results runtime studies)
 
 # The documentation as a site in build/site: every link is checked, and nothing is fetched.
 docs: $(VENV)/installed-docs

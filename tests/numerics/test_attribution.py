@@ -81,3 +81,31 @@ def test_oracle():
     assert found.shares[0] == pytest.approx(float(oracle), abs=1e-9)
     assert found.shift == pytest.approx(float(shift(before, after)), abs=1e-9)
     assert found.stderr is None
+
+
+@pytest.mark.parametrize(("turn", "size"), [(1.0, 3.0), (0.3, 1.0)])
+def test_intervals_hold_the_truth(turn, size):
+    """95 % intervals, Student's t with 19 degrees of freedom; the truth from 3,000 samples."""
+    basis = torch.linalg.qr(torch.randn(40, 40, generator=torch.Generator().manual_seed(5))).Q.T
+    scale = torch.tensor([size, size, *([1.0] * 8)])
+    sets = [basis[:1], basis[:2], basis[2:4]]
+
+    def drawn(samples, seed):
+        draw = torch.Generator().manual_seed(seed)
+        content, other = torch.randn(2, samples, 10, generator=draw)
+        changed = content.clone()
+        changed[:, :2] = (1 - turn) * content[:, :2] + turn * other[:, :2]
+        changed[:, 2:4] = 0.9 * content[:, 2:4] + 0.3 * other[:, 2:4]
+        noise = 0.2 * torch.randn(2, samples, 40, generator=draw)
+        return [
+            (c * scale) @ basis[:10] + own for c, own in zip((content, changed), noise, strict=True)
+        ]
+
+    truth = attribute(*drawn(3000, 999), sets).shares
+    dealt, held = deal(range(100), halves=1), []
+    for seed in range(150):
+        found = attribute(*drawn(100, seed), sets, resampling=dealt)
+        held.append(np.abs(found.shares - truth) <= 2.09 * found.shares_stderr)
+    covered = np.mean(held, axis=0)
+    assert (covered >= 0.88).all()
+    assert covered.mean() <= 0.985

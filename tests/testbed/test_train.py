@@ -65,7 +65,8 @@ def test_the_environment_and_earlier_trainings_do_not_matter(tiny, run, whole, m
     before = {name: value for name, value in os.environ.items() if "ACCELERATE" in name}
     assert same(run()[0], whole[0])
     after = {name: value for name, value in os.environ.items() if "ACCELERATE" in name}
-    assert before == after == {"ACCELERATE_MIXED_PRECISION": "bf16"}
+    assert before == after  # accelerate leaves settings of its own behind in some versions
+    assert after["ACCELERATE_MIXED_PRECISION"] == "bf16"
 
 
 def test_no_autocast_is_left_on_the_model(tiny, tokenizer, tmp_path):

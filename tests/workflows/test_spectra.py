@@ -119,7 +119,7 @@ def test_groups_are_told_apart(tokenizer):
 
 def test_the_template_is_told_from_what_it_is_written_around():
     model = tiny_llama(blocks=3)
-    options = {"n": 40, "k": 4, "blocks": "0", "pooling": "all"}
+    options = {"n": 8, "k": 4, "blocks": "0", "pooling": "all"}
     found = spectra(model, tokenizer=byte_tokenizer(chat=True), **options)
     parts = [component.parts for component in found.components[0]]
     assert all(-0.1 < value <= 1 for value in parts)

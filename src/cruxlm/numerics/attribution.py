@@ -46,14 +46,16 @@ def attribute(
 ) -> Attribution:
     """The share of the shift between two layers that each set of orthonormal directions holds.
 
-    Debiased CKA in float64, errors by the jackknife over the resampling's groups.
+    Projections in float64, debiased CKA as ``cka`` computes it, errors by the jackknife over the
+    resampling's groups, with the directions as they are.
     """
     layers = [deviations(layer.double(), strata) for layer in (before, after)]
     pairs = [*layers]
     for directions in sets:
         along = directions.to(layers[0])
         pairs += [layer - (layer @ along.T) @ along for layer in layers]
-    found = cka(torch.stack(pairs), strata=strata, resampling=resampling, band=1)
+    states = torch.stack([layer.to(before.dtype) for layer in pairs])
+    found = cka(states, strata=strata, resampling=resampling, band=1)
     shifts = _of_pairs(found.values)
     shares = 1 - shifts[1:] / shifts[0]
     if found.left_out is None or found.stderr is None:

@@ -31,8 +31,10 @@ from cruxlm.workflows.components import Describe
 from cruxlm.workflows.measure import Reading, measure, tokenised
 from cruxlm.workflows.planned import Planner
 from cruxlm.workflows.request import ProbeSpec, one_of, requested_probes, whole_number
-from cruxlm.workflows.scan import DEFAULT_BATCH, DEFAULT_N, DEFAULT_PROBE, TEMPLATES, TOKENS_ALL
+from cruxlm.workflows.scan import DEFAULT_BATCH, DEFAULT_N, DEFAULT_PROBE, TEMPLATES
 
+TOKENS = 1024
+"""Tokens that pooling ``all`` keeps: every set of directions has a Gram of them."""
 DRAWS = 5
 """Draws of the random directions that stand beside the components."""
 FEW, HALF = 3, 0.5
@@ -86,7 +88,7 @@ def spectra(
     reading = Reading(
         n=whole_number(n, "n", FEWEST),
         pooling=one_of(pooling, get_args(Pooling), "pooling"),
-        tokens=TOKENS_ALL,
+        tokens=TOKENS,
         template=one_of(template, TEMPLATES, "template"),
         within_groups=False,
         batch_size=whole_number(batch_size, "batch_size", 1),
