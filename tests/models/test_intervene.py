@@ -12,6 +12,7 @@ from cruxlm.models.patch import Patch
 from cruxlm.numerics.decomposition import decompose
 from cruxlm.numerics.subspace import Subspace, components, random_subspace
 from cruxlm.runtime.errors import OptionError
+from plans.twelve import KINDS, made
 
 BLOCK, ROWS = 1, [list(range(3, 15)), list(range(20, 25)), list(range(30, 37))]
 PROMPTS = {tuple(row[:3]): [(2, None)] for row in ROWS}
@@ -226,3 +227,31 @@ def test_half_precision_is_projected_in_full(top):
 def test_components_that_are_not_there(bank):
     with pytest.raises(ValueError, match="component 99"):
         components(decompose(bank), [0, 99])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_architecture_is_read_alike(kind):
+    """With a cache and without, together and alone, where the intact model itself is."""
+    model = load_model(made(kind))
+    width = model.module.config.hidden_size
+    prompts = [(3, 4, 5, 6), (7, 8), (9, 10, 11)]
+    spans = {prompt: [(len(prompt) - 1, None)] for prompt in prompts}
+    subspace = random_subspace(2, torch.zeros(width), 0)
+    draw = torch.Generator().manual_seed(0)
+    bank = torch.randn(20, width, generator=draw)
+
+    def written(*, alone=False, use_cache=True):
+        batch = 1 if alone else 32
+        options = {"max_new_tokens": 5, "ends": (), "use_cache": use_cache, "batch_size": batch}
+        return greedy(model, prompts, **options)
+
+    exact = written() == written(alone=True)
+    for intervention, where in (
+        (Intervention(5, subspace), None),
+        (Intervention(5, subspace), spans),
+        (Intervention(5, subspace, "resample", bank=bank), spans),
+        (Intervention(5, subspace, "constant"), spans),
+    ):
+        with intervened(model, intervention, where):
+            assert written() == written(use_cache=False)
+            assert not exact or written() == written(alone=True)

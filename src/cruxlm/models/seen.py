@@ -26,7 +26,9 @@ class Seen:
             raise ModelError(f"{model.name} has no one module that embeds tokens")
         self._tokens: Tensor | None = None
         self._mask: Tensor | None = None
-        self._held = 0
+        self._cache: Any = None
+        self._columns = 0
+        self._counts: Tensor | int = 0
         patch.change_arguments(embedding, self._see_tokens)
         patch.change_arguments(self._tower, self._see_mask)
 
@@ -40,7 +42,9 @@ class Seen:
     @property
     def past(self) -> int:
         """Columns that passes before this one read, and that a KV cache holds."""
-        return self._held if self._flat is None else self._flat.shape[1] - self.tokens.shape[1]
+        if self._flat is None:
+            return self._columns
+        return self._flat.shape[1] - self.tokens.shape[1]
 
     @property
     def real(self) -> Bool[Tensor, "batch tokens"]:
@@ -54,7 +58,7 @@ class Seen:
     def places(self) -> Int[Tensor, "batch tokens"]:
         """Place of each token in its own sequence, padding not counted; -1 or more."""
         if self._flat is None:
-            return self.tokens.new_ones(self.tokens.shape).cumsum(dim=1) - 1 + self._held
+            return self.tokens.new_ones(self.tokens.shape).cumsum(dim=1) - 1 + self._counts
         counted = (self._flat != 0).long().cumsum(dim=1) - 1
         return counted[:, self.past :].to(self.tokens.device)
 
@@ -70,8 +74,23 @@ class Seen:
     def _see_mask(self, *args: Any, **kwargs: Any) -> Arguments:
         given = inspect.signature(self._tower.forward).bind_partial(*args, **kwargs).arguments
         given = {**given.get("kwargs", {}), **given}
-        self._mask = given.get("attention_mask")
-        # Without padding, transformers may drop the mask: then the cache says how much it holds.
-        length = getattr(given.get("past_key_values"), "get_seq_length", None)
-        self._held = 0 if length is None else int(length())
+        held = (given.get(name) for name in ("past_key_values", "cache_params"))
+        cache = next((one for one in held if one is not None), None)
+        # Once nothing of it is padding, transformers leaves the mask out: then what was read before
+        # into the same cache is counted, or the cache says how much it holds.
+        if cache is not None and cache is self._cache and self._tokens is not None:
+            counts, columns = self.places[:, -1:] + 1, self.past + self._tokens.shape[1]
+        else:
+            counts = columns = _held(cache)
+        self._mask, self._cache = given.get("attention_mask"), cache
+        self._counts, self._columns = counts, columns
         return args, kwargs
+
+
+def _held(cache: Any) -> int:
+    """How many places a cache holds; 0 for one that does not count them (of a recurrent model)."""
+    length = getattr(cache, "get_seq_length", None)
+    try:
+        return 0 if length is None else int(length())
+    except ValueError:
+        return 0
