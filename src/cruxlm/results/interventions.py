@@ -17,7 +17,7 @@ METRICS = {
     "accuracy": "share of right answers",
     "conclusion_first": "share of responses that begin with their conclusion",
     "rationale_words": "words outside the conclusion",
-    "conclusion_place": "where the conclusion begins, as a share of the response",
+    "conclusion_place": "place of the conclusion, as a share of the response",
     "loss_rationale": "nats a token of the right rationale",
     "loss_conclusion": "nats a token of the right conclusion",
     "loss_response": "nats a token of the right response",
