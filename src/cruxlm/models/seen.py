@@ -78,10 +78,10 @@ class Seen:
         cache = next((one for one in held if one is not None), None)
         # Once nothing of it is padding, transformers leaves the mask out: then what was read before
         # into the same cache is counted, or the cache says how much it holds.
+        columns = _held(cache)
+        counts: Tensor | int = columns
         if cache is not None and cache is self._cache and self._tokens is not None:
             counts, columns = self.places[:, -1:] + 1, self.past + self._tokens.shape[1]
-        else:
-            counts = columns = _held(cache)
         self._mask, self._cache = given.get("attention_mask"), cache
         self._counts, self._columns = counts, columns
         return args, kwargs
