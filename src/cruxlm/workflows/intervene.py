@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,9 +20,7 @@ from cruxlm.models.load import LoadedModel, load_model
 from cruxlm.numerics.decomposition import Decomposition, decompose
 from cruxlm.numerics.subspace import components, random_subspace
 from cruxlm.results.interventions import Intervened, Interventions
-from cruxlm.results.scan import BUILTIN_MODEL
 from cruxlm.runtime.cache import Cache
-from cruxlm.runtime.environment import package_versions, peak_memory_mib
 from cruxlm.runtime.errors import OptionError, ProbeError
 from cruxlm.runtime.progress import progress
 from cruxlm.testbed.home import PREFIX, resolve
@@ -32,6 +29,7 @@ from cruxlm.workflows.effects import effects_of, finding, mean_of
 from cruxlm.workflows.examined import examined
 from cruxlm.workflows.measured_text import Metrics, Values
 from cruxlm.workflows.planned import Planner
+from cruxlm.workflows.provenance import provenance_of, run_of
 from cruxlm.workflows.request import one_of, whole_number
 
 WHERE = ("all", "prompt", "answer", "rationale", "conclusion")
@@ -132,9 +130,8 @@ def intervene(
                 Intervened(block, f"top {count}", kind, effects_of(intact, values, controls))
             )
             tick(1)
-    name = BUILTIN_MODEL if model is None else model if isinstance(model, str) else loaded.name
     return Interventions(
-        model=name,
+        model=planner.ref.name,
         blocks=loaded.blocks.names,
         where=where,
         intact={metric: mean_of(held) for metric, held in intact.items()},
@@ -143,22 +140,8 @@ def intervene(
         | {"marker": marker, "unrelated": None if not other else str(unrelated)},
         finding=finding(found, intact),
         warnings=metrics.warnings,
-        provenance={
-            "versions": package_versions(),
-            "model": loaded.identity,
-            "architecture": type(loaded.module).__name__,
-            "dtype": loaded.dtype,
-            "device": loaded.device,
-            "attention": loaded.attention,
-            "seed": seed,
-            "blocks": chosen.why,
-        },
-        run={
-            "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-            "seconds": time.perf_counter() - started,
-            "peak_memory_mib": peak_memory_mib(),
-            "threads": torch.get_num_threads(),
-        },
+        provenance=provenance_of(loaded, seed=seed, blocks=chosen.why),
+        run=run_of(started),
     )
 
 

@@ -3,11 +3,8 @@
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, get_args
-
-import torch
 
 from cruxlm.criteria.agreement import (
     control_agreement,
@@ -28,13 +25,13 @@ from cruxlm.results.scan import BUILTIN_MODEL, Scan
 from cruxlm.results.scores import Scores
 from cruxlm.results.selection import Selection
 from cruxlm.runtime.cache import Cache
-from cruxlm.runtime.environment import package_versions, peak_memory_mib
 from cruxlm.runtime.errors import CruxError
 from cruxlm.runtime.progress import progress
 from cruxlm.testbed.home import DEFAULT, PREFIX, resolve
 from cruxlm.workflows.examined import DEFAULT_N as DEFAULT_EXAMPLES
 from cruxlm.workflows.examined import examined
 from cruxlm.workflows.measure import Reading, tokenised
+from cruxlm.workflows.provenance import provenance_of, run_of
 from cruxlm.workflows.request import (
     CriterionSpec,
     ProbeSpec,
@@ -165,25 +162,13 @@ def scan(
         selections=(chosen,) if other_ends is None else (chosen, other_ends),
         agreement=agreement,
         finding=finding(primary, chosen, agreement),
-        provenance={
-            "versions": package_versions(),
-            "model": loaded.identity,
-            "architecture": type(loaded.module).__name__,
-            "dtype": loaded.dtype,
-            "device": loaded.device,
-            "attention": loaded.attention,
-            "seed": reading.seed,
-            "within_groups": within_groups,
-            "control": control,
-            **described,
-        },
+        provenance=provenance_of(
+            loaded, seed=reading.seed, within_groups=within_groups, control=control, **described
+        ),
         run={
-            "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-            "seconds": time.perf_counter() - started,
-            "peak_memory_mib": peak_memory_mib(),
+            **run_of(started),
             "batch_size": reading.batch_size,
             "padding": reading.padding,
-            "threads": torch.get_num_threads(),
         },
         controls=controls,
         exports=tuple(_exports(chosen, loaded, name, action) for action in EXPORTED),

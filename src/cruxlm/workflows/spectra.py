@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Sequence
-from datetime import datetime, timezone
 from typing import Any, get_args
 
 import numpy as np
@@ -20,16 +19,15 @@ from cruxlm.numerics.outliers import energy_share, largest_dimensions
 from cruxlm.numerics.subspace import random_subspace
 from cruxlm.numerics.subspaces import mean_correlations
 from cruxlm.results.plan import listed
-from cruxlm.results.scan import BUILTIN_MODEL
 from cruxlm.results.scores import plain
 from cruxlm.results.spectra import BlockSpectrum, Spectra
-from cruxlm.runtime.environment import package_versions, peak_memory_mib
 from cruxlm.runtime.errors import OptionError
 from cruxlm.runtime.progress import progress
 from cruxlm.testbed.home import resolve
 from cruxlm.workflows.components import Describe
 from cruxlm.workflows.measure import Reading, measure, tokenised
 from cruxlm.workflows.planned import Planner
+from cruxlm.workflows.provenance import provenance_of, run_of
 from cruxlm.workflows.request import ProbeSpec, one_of, requested_probes, whole_number
 from cruxlm.workflows.scan import DEFAULT_BATCH, DEFAULT_N, DEFAULT_PROBE, TEMPLATES
 
@@ -117,9 +115,8 @@ def spectra(
         for b in chosen.blocks
         if (own := layers[b + 1]) is not None
     }
-    name = BUILTIN_MODEL if model is None else model if isinstance(model, str) else loaded.name
     return Spectra(
-        model=name,
+        model=planner.ref.name,
         blocks=loaded.blocks.names,
         k=k,
         spectra=tuple(found),
@@ -127,22 +124,8 @@ def spectra(
         probe={"name": read.name, **plain(record)},
         finding=finding(found, chosen.blocks, k),
         warnings=describe.warnings,
-        provenance={
-            "versions": package_versions(),
-            "model": loaded.identity,
-            "architecture": type(loaded.module).__name__,
-            "dtype": loaded.dtype,
-            "device": loaded.device,
-            "attention": loaded.attention,
-            "seed": reading.seed,
-            "blocks": chosen.why,
-        },
-        run={
-            "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-            "seconds": time.perf_counter() - started,
-            "peak_memory_mib": peak_memory_mib(),
-            "threads": torch.get_num_threads(),
-        },
+        provenance=provenance_of(loaded, seed=reading.seed, blocks=chosen.why),
+        run=run_of(started),
     )
 
 

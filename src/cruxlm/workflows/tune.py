@@ -23,11 +23,12 @@ from cruxlm.plans.memory import training_memory
 from cruxlm.results.evaluation import Evaluation
 from cruxlm.results.plan import Plan
 from cruxlm.results.tuning import ACCURACY, TUNING, Tuning
-from cruxlm.runtime.environment import package_versions, peak_memory_mib
+from cruxlm.runtime.environment import peak_memory_mib
 from cruxlm.runtime.errors import OutputError
 from cruxlm.runtime.files import check_writable
 from cruxlm.runtime.progress import progress
 from cruxlm.runtime.training import disk_is_full
+from cruxlm.workflows.provenance import provenance_of
 from cruxlm.workflows.tuning_card import tuning_card
 from cruxlm.workflows.tuning_items import cached_block, training_items
 from cruxlm.workflows.tuning_ready import Prepared, measured, prepared, validation_loss
@@ -184,7 +185,7 @@ def tune_plan(
             validation=validation_loss(ready, module) if ready.validation else math.nan,
             before=before,
             after=measured(ready, module, judged),
-            provenance=_provenance(ready.model),
+            provenance=provenance_of(ready.model),
             run={
                 "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
                 "step_seconds": fitted.step_seconds,
@@ -206,17 +207,6 @@ def _counted(trained: Trained) -> dict[str, Any]:
         "parameters": trained.count,
         "total": trained.total,
         "by_part": {**blocks, **trained.parts},
-    }
-
-
-def _provenance(model: LoadedModel) -> dict[str, Any]:
-    return {
-        "versions": package_versions(),
-        "model": model.identity,
-        "architecture": type(model.module).__name__,
-        "dtype": model.dtype,
-        "device": model.device,
-        "attention": model.attention,
     }
 
 

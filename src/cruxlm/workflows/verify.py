@@ -3,11 +3,8 @@
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from cruxlm.criteria.registry import CRITERIA
 from cruxlm.criteria.subject import Subject
@@ -18,13 +15,14 @@ from cruxlm.results.scan import Scan
 from cruxlm.results.scores import Scores
 from cruxlm.results.verification import Verification, VerifiedPair
 from cruxlm.runtime.cache import Cache
-from cruxlm.runtime.environment import package_versions, peak_memory_mib
+from cruxlm.runtime.environment import package_versions
 from cruxlm.runtime.errors import OptionError
 from cruxlm.runtime.progress import progress
 from cruxlm.workflows.examined import DEFAULT_N, examined
 from cruxlm.workflows.loaded_pair import load_pair, name_of, trained_on
 from cruxlm.workflows.measure import Reading, tokenised
 from cruxlm.workflows.predictions import finding, measured_depth, predicted
+from cruxlm.workflows.provenance import run_of
 from cruxlm.workflows.request import (
     CriterionSpec,
     ProbeSpec,
@@ -128,12 +126,7 @@ def verify(
             "prompts": prompts,
             "control": control,
         },
-        run={
-            "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-            "seconds": time.perf_counter() - started,
-            "peak_memory_mib": peak_memory_mib(),
-            "threads": torch.get_num_threads(),
-        },
+        run=run_of(started),
     )
 
 

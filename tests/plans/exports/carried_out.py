@@ -19,7 +19,7 @@ MODERN = int(transformers.__version__.partition(".")[0]) >= 5
 KINDS = ("llama", "gpt2", "mixtral", "qwen3_moe", "gemma")
 """A plain model, Conv1D, two mixtures of experts, tied embeddings."""
 HOSTILE = (
-    "x\ny: &a [*a]\r'\"\"\"'''\\ #{block}%s$(touch /tmp/pwned)`</script><b>\u202e\u2028\x0c"
+    "x\ny: &a [*a]\r'\"\"\"'''\\ #{block}%s$(touch pwned)`</script><b>\u202e\u2028\x0c"
     "\nraise SystemExit"
 )
 """A model's name that is no model's."""
