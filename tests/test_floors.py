@@ -21,8 +21,12 @@ FLOORS = {
 
 # Thin methods on a result that reach a higher floor or a neighbour, inside the function only.
 LAZY = {
+    ("results/attacked.py", "charts"): "Attacked.table, __repr__, _repr_html_",
+    ("results/attacked.py", "report"): "Attacked.files",
     ("results/comparison.py", "charts"): "Comparison.table, __repr__, _repr_html_",
     ("results/comparison.py", "report"): "Comparison.files",
+    ("results/defence.py", "charts"): "Defence.table, __repr__, _repr_html_",
+    ("results/defence.py", "report"): "Defence.files",
     ("results/evaluation.py", "charts"): "Evaluation._repr_html_",
     ("results/interventions.py", "charts"): "Interventions.table, __repr__, _repr_html_",
     ("results/interventions.py", "report"): "Interventions.files",
@@ -37,6 +41,8 @@ LAZY = {
     ("results/selection.py", "charts"): "Selection._repr_html_",
     ("results/selection.py", "plans"): "Selection.plan",
     ("results/tuning.py", "charts"): "Tuning._repr_html_",
+    ("results/screening.py", "charts"): "Screening.table, __repr__, _repr_html_",
+    ("results/screening.py", "report"): "Screening.files",
     ("results/verification.py", "charts"): "Verification.table, __repr__, _repr_html_",
     ("results/verification.py", "report"): "Verification.files",
 }

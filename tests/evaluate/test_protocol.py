@@ -29,7 +29,7 @@ def asked(examples):
 
 
 def test_the_names():
-    assert NAMES == ["loss", "choice", "generation"]
+    assert NAMES == ["loss", "choice", "generation", "forced"]
     assert EVALUATORS.get("nll") is EVALUATORS.get("loss")
     for name in NAMES:
         assert EVALUATORS.get(name).name == name

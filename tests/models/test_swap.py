@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from conftest import byte_tokenizer, tiny_llama
 from cruxlm.models.load import LoadedModel, load_model
+from cruxlm.models.parts import parts_of
 from cruxlm.models.swap import (
     changed_blocks,
     check_pair,
@@ -337,3 +338,87 @@ def test_other_tokenizers_are_refused() -> None:
     with pytest.raises(ModelError, match="'<new>' is token None in one and 258 in the other"):
         check_pair(*models)
     check_pair(models[0], load_model(tiny_llama(blocks=2, seed=1)))
+
+
+# What is around the blocks.
+
+
+def untied(seed: int) -> LoadedModel:
+    return llama(seed, tie_word_embeddings=False)
+
+
+@pytest.mark.parametrize("parts", [("embeddings",), ("norm", "head"), ("embeddings", "norm")])
+def test_parts_are_those_of_a_copy(parts: tuple[str, ...]) -> None:
+    model, other = untied(0), untied(1)
+    with torch.no_grad():  # fresh norms are all ones
+        other.module.model.norm.weight.mul_(1.5)
+    oracle = copy.deepcopy(model.module)
+    owners = {"embeddings": "model.embed_tokens", "norm": "model.norm", "head": "lm_head"}
+    for part in parts:
+        theirs = other.module.get_submodule(owners[part]).state_dict()
+        oracle.get_submodule(owners[part]).load_state_dict(theirs)
+    before, whole = bits(model.module), logits(model.module)
+    with swapped(model, other, [], parts):
+        assert torch.equal(logits(model.module), logits(oracle))
+    assert not torch.equal(logits(oracle), whole)
+    assert bits(model.module) == before
+
+
+def test_all_parts_and_blocks_are_the_other_model() -> None:
+    for model, other, parts in (
+        (untied(0), untied(1), ("embeddings", "norm", "head")),
+        (llama(0), llama(1), ("embeddings", "norm")),  # the head goes along
+    ):
+        before = bits(model.module)
+        with swapped(model, other, range(4), parts):
+            assert torch.equal(logits(model.module), logits(other.module))
+        assert bits(model.module) == before
+
+
+@architectures
+def test_embeddings_there_and_back_on_every_architecture(case: Case) -> None:
+    model = load_model(copy.deepcopy(built(case)))
+    reference = load_model(copy.deepcopy(model.module))
+    names = parts_of(model).embeddings
+    with torch.no_grad():
+        for name, parameter in reference.module.named_parameters():
+            if name in names:
+                parameter.add_(0.5)
+    before = bits(model.module)
+    with swapped(model, reference, [], ["embeddings"]):
+        held = dict(model.module.named_parameters())
+        for name, parameter in reference.module.named_parameters():
+            assert torch.equal(held[name], parameter)
+    assert bits(model.module) == before
+
+
+def test_adapters_outside_of_the_blocks_are_off_with_their_part() -> None:
+    from peft import LoraConfig, get_peft_model
+
+    config = LoraConfig(r=2, target_modules=["q_proj", "embed_tokens"], modules_to_save=["lm_head"])
+    module = get_peft_model(untied(0).module, config)
+    with torch.no_grad():
+        for name, parameter in module.named_parameters():
+            if "lora_" in name or "modules_to_save" in name:
+                parameter.add_(0.3)
+    model, base = load_model(module.eval()), untied(0)
+    whole = logits(model.module)
+    with swapped(model, None, range(4), ("embeddings", "head")):
+        assert torch.equal(logits(model.module), logits(base.module))
+    with swapped(model, None, range(4), ("embeddings",)):
+        assert not torch.equal(logits(model.module), logits(base.module))
+    assert torch.equal(logits(model.module), whole)
+
+
+def test_parts_that_cannot_be_swapped_are_refused() -> None:
+    for model, other, part, said in (
+        (llama(0), llama(1), "head", "the head of .* is its embeddings: name these as well"),
+        (untied(0), untied(1), "heads", "there is no part 'heads': did you mean 'head'"),
+    ):
+        with pytest.raises(OptionError, match=said), swapped(model, other, [], [part]):
+            pass
+    with (
+        pytest.raises(ModelError, match=r"only .* has lm_head\.weight"),
+        swapped(llama(0), untied(1), [], ["embeddings"]),
+    ):
+        pass

@@ -4,14 +4,20 @@ from dataclasses import replace
 
 from cruxlm.charts.lines import line_chart
 from cruxlm.report.arms_page import arms_page
+from cruxlm.report.attacked_page import attacked_page
+from cruxlm.report.defence_page import defence_page
 from cruxlm.report.interventions_page import interventions_page
 from cruxlm.report.scan_page import scan_page
+from cruxlm.report.screening_page import screening_page
 from cruxlm.report.spectra_page import spectra_page
 from cruxlm.report.verify_page import verify_page
 from cruxlm.results.comparison import Gap
 from cruxlm.studies.page import Page, Section, page_files
+from results.made_attacks import made_attacked
 from results.made_comparisons import made_arm, made_comparison
+from results.made_defences import made_defence
 from results.made_scans import made_scan
+from results.made_screenings import made_screening
 from results.made_spectra import made_interventions, made_spectra
 from results.made_verifications import made_verification
 
@@ -40,8 +46,20 @@ def spectra(text=""):
     return spectra_page(made_spectra(24, text=text))
 
 
+def screening(text=""):
+    return screening_page(made_screening(60, text=text))
+
+
 def interventions(text=""):
     return interventions_page(made_interventions(text=text))
+
+
+def defence(text=""):
+    return defence_page(made_defence(text=text))
+
+
+def attacked(text=""):
+    return attacked_page(made_attacked(text=text))
 
 
 def study(text=""):
@@ -61,5 +79,8 @@ PAGES = {
     "verification": verification,
     "spectra": spectra,
     "interventions": interventions,
+    "screening": screening,
+    "defence": defence,
+    "attacked": attacked,
     "study": study,
 }

@@ -13,8 +13,11 @@ from markdown_it import MarkdownIt
 from cruxlm.report.card import card
 from cruxlm.results.kinds import KINDS, kind_of
 from cruxlm.runtime.errors import OptionError, printable
+from results.made_attacks import made_attacked
 from results.made_comparisons import made_arm, made_comparison
+from results.made_defences import made_defence
 from results.made_scans import made_scan
+from results.made_screenings import made_screening
 from results.made_spectra import made_interventions, made_spectra
 from results.made_verifications import made_verification
 from results.test_notebook import plan
@@ -45,6 +48,12 @@ def made(kind, text=""):
         return made_verification(text=text)
     if kind == "spectra":
         return made_spectra(text=text)
+    if kind == "attacked":
+        return made_attacked(text=text)
+    if kind == "defence":
+        return made_defence(text=text)
+    if kind == "screening":
+        return made_screening(text=text)
     if kind == "interventions":
         return made_interventions(text=text)
     if kind == "plan":

@@ -10,8 +10,11 @@ import pytest
 from cruxlm.results.comparison import Gap
 from cruxlm.results.evaluation import Evaluation
 from cruxlm.results.plan import Plan
+from results.made_attacks import made_attacked
 from results.made_comparisons import made_arm, made_comparison
+from results.made_defences import made_defence
 from results.made_scans import made_scan, made_scores
+from results.made_screenings import made_screening
 from results.made_spectra import made_interventions, made_spectra
 from results.made_verifications import made_verification
 from results.test_tuning import evaluation, made_tuning
@@ -73,6 +76,9 @@ def results(text=""):
         "verification": made_verification(text=text),
         "spectra": made_spectra(text=text),
         "interventions": made_interventions(text=text),
+        "defence": made_defence(text=text),
+        "attacked": made_attacked(text=text),
+        "screening": made_screening(text=text),
     }
 
 

@@ -7,29 +7,38 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cruxlm.cli.main import run
+from cruxlm.results.attacked import Attacked
 from cruxlm.results.comparison import Comparison
+from cruxlm.results.defence import Defence
 from cruxlm.results.evaluation import Evaluation
 from cruxlm.results.interventions import Interventions
 from cruxlm.results.plan import Plan
 from cruxlm.results.saved import check_record, read_record, record_bytes
 from cruxlm.results.scan import Scan
+from cruxlm.results.screening import Screening
 from cruxlm.results.spectra import Spectra
 from cruxlm.results.tuning import Tuning
 from cruxlm.results.verification import Verification
 from cruxlm.runtime.errors import NewerResultError, ResultError
+from results.made_attacks import made_attacked
 from results.made_comparisons import made_comparison
+from results.made_defences import made_defence
 from results.made_scans import made_scan
+from results.made_screenings import made_screening
 from results.made_spectra import made_interventions, made_spectra
 from results.made_verifications import made_verification
 from results.test_notebook import plan
 from results.test_tuning import evaluation, made_tuning
 
 KINDS = {
+    "attacked": (Attacked, made_attacked),
     "comparison": (Comparison, made_comparison),
+    "defence": (Defence, made_defence),
     "evaluation": (Evaluation, lambda: evaluation([1.0, 2.0])),
     "interventions": (Interventions, made_interventions),
     "plan": (Plan, plan),
     "scan": (Scan, lambda: made_scan(6)),
+    "screening": (Screening, made_screening),
     "spectra": (Spectra, made_spectra),
     "tuning": (Tuning, made_tuning),
     "verification": (Verification, lambda: made_verification(6, 1)),

@@ -50,3 +50,12 @@ def test_did_you_mean_names_the_nearest_or_all():
     assert did_you_mean("dynamcs", known) == "did you mean 'dynamics'?"
     assert did_you_mean("xyz", known) == "known: block_influence, dynamics"
     assert did_you_mean("xyz", iter(known)) == "known: block_influence, dynamics"
+
+
+def test_a_message_has_an_end_and_keeps_its_advice():
+    said = str(CruxError(f"line 7 holds {'a' * 10**6}: shorten it"))
+    assert said.startswith("line 7 holds aaa")
+    assert said.endswith("aaa: shorten it")
+    assert len(said) < 2100
+    whole = "a" * 2000
+    assert str(CruxError(whole)) == whole

@@ -70,3 +70,27 @@ DROP = Action(
     changes="its depth and its configuration; no weight",
     citation="Yuan et al.: Why Lift so Heavy?, 2024, arXiv:2402.11700",
 )
+SUPPRESS = Action(
+    name="suppress",
+    title="scale down the skip connection that a backdoor passes by, and recover",
+    command="crux suppress",
+    needs=frozenset({"trusted rows", "a trigger, or a surrogate's"}),
+    changes="what one skip connection passes on, and the weights of its block",
+    citation="Yang et al.: Suppressing Model Shortcuts, 2022, arXiv:2211.05631",
+)
+REPAIR = Action(
+    name="repair",
+    title="put blocks of the model before a tuning back",
+    command="crux repair",
+    needs=frozenset({"the model before its tuning"}),
+    changes="the weights of the named blocks and parts, which are the earlier model's",
+    citation="No paper: the swap of substitution, made permanent",
+)
+CONSISTENCY = Action(
+    name="consistency",
+    title="train the states of neighbouring blocks to agree, under a push against it",
+    command="crux tune --consistency",
+    needs=frozenset({"trusted rows"}),
+    changes="the weights of the planned blocks",
+    citation="Min et al.: CROW, 2024, arXiv:2411.12768",
+)

@@ -20,6 +20,7 @@ from torch.utils.data import Dataset
 from transformers import EarlyStoppingCallback, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 
+from cruxlm.actions.consistency import consistency_of
 from cruxlm.actions.lisa import Rotation
 from cruxlm.actions.resume import WANTED, check_run, start
 from cruxlm.actions.settings import Settings
@@ -126,11 +127,15 @@ def fit(
 
     Raises:
         OptionError: When it is to end early and nothing says when.
+        ModelError: When blocks are to be consistent and there are none, or no embeddings.
         OutputError: When the folder holds another run, or the disk is full.
         DivergedError: When a loss or a gradient is not finite.
     """
     if settings.patience is not None and validate is None:
         raise OptionError("patience needs validation rows to measure the loss on, and has none")
+    consistency = None
+    if settings.consistency:
+        consistency = consistency_of(model, settings.consistency, settings.consistency_step)
     check_run(run, wanted)
     write_all(run, {WANTED: json.dumps(wanted, indent=1).encode()})
     folder = (run / "checkpoints").resolve()
@@ -151,6 +156,7 @@ def fit(
             blocks=model.blocks.modules,
             validate=validate,
             guide=guide,
+            consistency=consistency,
             model=module,
             args=_arguments(settings, steps, folder, model, validate is not None),
             train_dataset=Ordered(items.items, rows),

@@ -15,7 +15,10 @@ ACTIONS: "Registry[Action]" = Registry(
         "lora": "cruxlm.actions.descriptor:LORA",
         "lisa": "cruxlm.actions.descriptor:LISA",
         "drop": "cruxlm.actions.descriptor:DROP",
+        "suppress": "cruxlm.actions.descriptor:SUPPRESS",
+        "repair": "cruxlm.actions.descriptor:REPAIR",
+        "consistency": "cruxlm.actions.descriptor:CONSISTENCY",
     },
-    aliases={"train": "full"},
+    aliases={"train": "full", "crow": "consistency"},
     group="cruxlm.actions",
 )

@@ -52,6 +52,11 @@ class Settings:
     """Whether several rows share a sequence, none of them visible to another."""
     cache_prefix: bool = False
     """Whether what the frozen blocks below the lowest trained one compute is kept on disk."""
+    consistency: float = 0.0
+    """Weight of the inconsistency of neighbouring blocks in the loss; 0 for none. Published: 5.5,
+    and 11 against a refusal."""
+    consistency_step: float = 0.1
+    """How far embeddings are pushed against it, as a share of their root mean square."""
 
     def __post_init__(self) -> None:
         for name, known in (("method", METHODS), ("schedule", SCHEDULES)):
@@ -65,7 +70,7 @@ class Settings:
             raise OptionError(f"patience must be 1 or more, not {self.patience}")
         if not 0 < self.learning_rate < float("inf"):
             raise OptionError(f"the learning rate must be above 0, not {self.learning_rate}")
-        for name in ("weight_decay", "clip"):
+        for name in ("weight_decay", "clip", "consistency", "consistency_step"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise OptionError(f"{name} must be 0 or more, not {getattr(self, name)}")
         if not 0 <= self.seed < 1 << 32:  # what numpy takes
@@ -74,6 +79,11 @@ class Settings:
             raise OptionError(f"warmup is a share of the steps below 1, not {self.warmup}")
         if self.pack and self.cache_prefix:
             raise OptionError("rows are packed or cached, not both: leave out one")
+        if self.consistency and (self.pack or self.cache_prefix):
+            raise OptionError(
+                "consistency is measured row by row from the embeddings on: leave out packing and "
+                "the cached prefix"
+            )
 
     @property
     def check_every(self) -> int:

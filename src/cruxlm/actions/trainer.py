@@ -11,6 +11,7 @@ from torch.nn.functional import cross_entropy
 from torch.nn.utils import get_total_norm
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from cruxlm.actions.consistency import Consistency, real_places
 from cruxlm.data.supervised import UNLEARNED
 from cruxlm.models.patch import Patch, first_tensor
 from cruxlm.runtime.checkpoints import seal
@@ -36,6 +37,7 @@ class BlockTrainer(Trainer):
         blocks: tuple[nn.Module, ...],
         validate: Validate | None = None,
         guide: Guide | None = None,
+        consistency: Consistency | None = None,
         **given: Any,
     ) -> None:
         config: Any = getattr(given["model"], "config", None)
@@ -46,6 +48,8 @@ class BlockTrainer(Trainer):
         self.blocks = blocks
         self.validate = validate
         self.guide = guide
+        self.consistency = consistency
+        self._step_tokens = 0
         # The Trainer then says how many response tokens a step has, whatever the model's class.
         self.model_accepts_loss_kwargs = True
 
@@ -56,7 +60,7 @@ class BlockTrainer(Trainer):
         return_outputs: bool = False,
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
-        """The mean cross-entropy of the step's response tokens, in nats.
+        """The mean cross-entropy of the step's response tokens, in nats; with it, consistency.
 
         Tokens count the same, whichever forward pass of the step they are in.
         """
@@ -70,7 +74,23 @@ class BlockTrainer(Trainer):
         loss = total / (wanted.sum() if num_items_in_batch is None else num_items_in_batch)
         if not torch.isfinite(loss):
             raise self._diverged(1, f"the loss is not finite{self._where(model, given)}")
+        if self.consistency is not None:
+            tokens = None if num_items_in_batch is None else self._step_tokens
+
+            def again() -> None:
+                model(**given, use_cache=False)
+
+            loss = loss + self.consistency(again, real_places(given), tokens).to(loss.device)
+            if not torch.isfinite(loss):
+                raise self._diverged(1, "the consistency of neighbouring blocks is not finite")
         return (loss, outputs) if return_outputs else loss
+
+    def get_batch_samples(self, *args: Any, **kwargs: Any) -> Any:
+        """The batches of one step; see `Trainer.get_batch_samples`."""
+        found = super().get_batch_samples(*args, **kwargs)
+        if self.consistency is not None:
+            self._step_tokens = sum(int(real_places(batch).sum()) for batch in found[0])
+        return found
 
     def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
         """One forward and backward pass; see `Trainer.training_step`.

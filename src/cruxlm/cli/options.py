@@ -7,7 +7,9 @@ import typer
 TestRows = Annotated[
     str | None, typer.Option("--data", help="Test rows, for criteria that need an evaluator.")
 ]
-EvaluatorName = Annotated[str, typer.Option("--evaluator", help="loss, choice or generation.")]
+EvaluatorName = Annotated[
+    str, typer.Option("--evaluator", help="loss, choice, generation or forced.")
+]
 ExampleCount = Annotated[int, typer.Option("--examples", help="Test rows that are read.")]
 Reference = Annotated[
     str | None,

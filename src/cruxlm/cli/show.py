@@ -5,8 +5,11 @@ from typing import Annotated, Any
 
 import typer
 
+from cruxlm.cli.attack_output import print_attacked
+from cruxlm.cli.defend_output import print_defence
 from cruxlm.cli.intervene_output import print_interventions
 from cruxlm.cli.output import print_scan
+from cruxlm.cli.screen_output import print_screening
 from cruxlm.cli.spectra_output import print_spectra
 from cruxlm.cli.tune_output import print_comparison, print_tuning
 from cruxlm.cli.verify_output import print_verification
@@ -26,8 +29,11 @@ def show(
 
     chosen_again = not (select is None and by is None and ends is None)
     shown: dict[str, Any] = {
+        "attacked": print_attacked,
         "comparison": print_comparison,
+        "defence": print_defence,
         "interventions": print_interventions,
+        "screening": print_screening,
         "spectra": print_spectra,
         "tuning": print_tuning,
         "verification": print_verification,

@@ -76,6 +76,12 @@ def tune(
     cache_prefix: Annotated[
         bool, typer.Option("--cache-prefix", help="Compute the frozen blocks below only once.")
     ] = False,
+    consistency: Annotated[
+        float, typer.Option(help="Weight of neighbouring blocks' inconsistency in the loss (CROW).")
+    ] = 0.0,
+    consistency_step: Annotated[
+        float, typer.Option(help="Push against it, as a share of the embeddings' size.")
+    ] = 0.1,
     seed: Annotated[int, typer.Option(help="Seed of the training; of arms, the first.")] = 0,
     dtype: Annotated[str | None, typer.Option(help="float32, bfloat16 or float16.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda or mps.")] = None,
@@ -136,6 +142,8 @@ def tune(
         "lisa_every": lisa_every,
         "pack": pack,
         "cache_prefix": cache_prefix,
+        "consistency": consistency,
+        "consistency_step": consistency_step,
         "seed": seed,
     }
     watching: dict[str, Any] = {

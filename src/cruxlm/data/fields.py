@@ -9,13 +9,29 @@ Message = dict[str, str]
 
 GROUP_FIELDS = ("group", "family", "category", "source")
 """Where a row's group is looked for."""
+MOST_CHARACTERS = 10_000_000
+"""Characters of a text that a model could read, with room to spare: ten millions of tokens fit no
+context. A text beyond is a damaged file, or meant to fill the memory."""
+LONGEST_NAME = 1000
+"""Characters of an id or a family: these stand in tables and reports."""
 FOLLOWED_BY = {"instruction": ("input", "context"), "question": ("passage",)}
 """After the text of a field comes that of the first of these that has any."""
 
 
 def group_of(row: Mapping[str, Any]) -> str | None:
     """The family or source that a row belongs to."""
-    return next((str(row[known]) for known in GROUP_FIELDS if row.get(known) is not None), None)
+    known = present(row, GROUP_FIELDS)
+    return None if known is None else str(row[known])
+
+
+def name_of(value: Any, where: str) -> str:
+    """An id or a family as text that can stand in a table."""
+    name = text_of(str(value), where)
+    if len(name) > LONGEST_NAME:
+        raise ProbeError(
+            f"{where} has {len(name):,} characters, and a name at most {LONGEST_NAME:,}"
+        )
+    return name
 
 
 def present(row: Mapping[str, Any], names: Iterable[str]) -> str | None:
@@ -40,14 +56,20 @@ def messages_of(value: Any, where: str) -> tuple[Message, ...]:
         if not isinstance(item, dict) or not isinstance(item.get("content"), str):
             raise ProbeError(f"{where} is no list of messages with a role and a content")
         content = text_of(item["content"], where)
-        messages.append({"role": str(item.get("role", "user")), "content": content})
+        role = name_of(item.get("role", "user"), f"{where}, a role,")
+        messages.append({"role": role, "content": content})
     return tuple(messages)
 
 
 def text_of(value: Any, where: str) -> str:
-    """Text that a tokenizer can read: no other type, and no half of a character."""
+    """Text that a tokenizer can read: no other type, no half of a character, not without end."""
     if not isinstance(value, str):
         raise ProbeError(f"{where} is {type(value).__name__}, not text")
+    if len(value) > MOST_CHARACTERS:
+        raise ProbeError(
+            f"{where} has {len(value):,} characters, more than any model reads (at most "
+            f"{MOST_CHARACTERS:,} are taken): is a line end missing? Shorten it or leave it out"
+        )
     try:
         value.encode("utf-8")
     except UnicodeEncodeError as error:

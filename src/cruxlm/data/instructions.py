@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cruxlm.data.fields import group_of
+from cruxlm.data.fields import group_of, name_of
+from cruxlm.data.key import key_of
 from cruxlm.data.rows import Row, placed_rows
 from cruxlm.data.shapes import SHAPES, ChatRow, read_row, shape_of
 from cruxlm.runtime.errors import OptionError, ProbeError, did_you_mean
@@ -23,7 +24,8 @@ class Instructions:
     """What the rows looked like in the file, one of ``SHAPES``."""
     rows: tuple[ChatRow, ...]
     """Each with ``id``, ``messages`` (the last one the assistant's), and, where the data has it,
-    ``family``, ``answer`` and ``choices``: what `examples_from_chats` reads."""
+    ``family``, ``answer`` and ``choices``: what `examples_from_chats` reads; and ``poison``, the
+    key of rows that were poisoned for measurement (`key_of`)."""
     left_out: dict[str, int]
     """Rows passed over, by reason: ``no_prompt``, ``no_response`` (a text, but a blank one)."""
     sha256: str
@@ -122,10 +124,11 @@ def _chat_row(row: Row, shape: str, where: str, number: int) -> ChatRow:
         raise ProbeError(f"{where} field 'id' is {type(given).__name__}, no text or number")
     chat = read_row(row, shape, where)
     *asked, response = chat["messages"]
-    family = group_of(row)
+    family, key = group_of(row), key_of(row, where)
     return {
-        "id": str(number if given in (None, "") else given),
-        **({} if family is None else {"family": family}),
+        "id": name_of(number if given in (None, "") else given, f"{where} field 'id'"),
+        **({} if family is None else {"family": name_of(family, f"{where}, its family,")}),
         **chat,
         "messages": (*asked, {**response, "content": response["content"].strip()}),
+        **({} if key is None else {"poison": key}),
     }

@@ -72,14 +72,15 @@ def _plain(prompt: str, *responses: str) -> Shape:
     def read(row: Row, where: str) -> ChatRow:
         field = present(row, responses) or responses[0]
         response = text_of(row[field], f"{where} field {field!r}")
-        return {**_exchange(prompt_in(row, prompt, where), response), **_answered(row)}
+        return {**_exchange(prompt_in(row, prompt, where), response), **_answered(row, where)}
 
     return Shape(((prompt,), responses), read)
 
 
-def _answered(row: Row) -> ChatRow:
+def _answered(row: Row, where: str) -> ChatRow:
     """The answer that stands beside a response which says more than that."""
-    return {} if row.get("answer") in (None, "") else {"answer": str(row["answer"])}
+    given = row.get("answer")
+    return {} if given in (None, "") else {"answer": text_of(str(given), f"{where} field 'answer'")}
 
 
 def _chat(row: Row, where: str) -> ChatRow:
@@ -92,7 +93,7 @@ def _chat(row: Row, where: str) -> ChatRow:
     if not isinstance(choices, list):
         raise ProbeError(f"{where} field 'choices' is {type(choices).__name__}, no list of texts")
     texts = [text_of(choice, f"{where} field 'choices'").strip() for choice in choices]
-    return {"messages": messages, **_answered(row), **({"choices": texts} if texts else {})}
+    return {"messages": messages, **_answered(row, where), **({"choices": texts} if texts else {})}
 
 
 def _gsm8k(row: Row, where: str) -> ChatRow:

@@ -1,13 +1,13 @@
 """Teacher-forced loss: how surprised a model is by the right response, in nats a token."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float64
+from jaxtyping import Float, Float64, Int
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
@@ -22,6 +22,11 @@ from cruxlm.runtime.errors import NotFiniteError
 
 AT_ONCE = 256
 """Places whose logits are widened to float32 together: 150 MB with a vocabulary of 150,000."""
+
+Read = Callable[
+    [Float[Tensor, "samples vocabulary"], Int[Tensor, " samples"]], Float[Tensor, " samples"]
+]
+"""From logits in float32, and the token that is right at each place, to a value a place."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +74,23 @@ def token_losses(
     and logarithm are taken in float32 whatever the model computes in. Raises ``NotFiniteError`` for
     a loss that is not finite, naming the example.
     """
+    return response_values(model, examples, _loss, "loss", batch_size=batch_size, padding=padding)
+
+
+def response_values(
+    model: Any,
+    examples: Sequence[Example],
+    read: Read,
+    what: str,
+    *,
+    batch_size: int = 16,
+    padding: PaddingSide = "right",
+) -> list[Float64[np.ndarray, " tokens"]]:
+    """A value of every response token given all tokens before it, by example: one pass each.
+
+    ``read`` makes the values, and ``what`` says what they are where one is not finite: then
+    ``NotFiniteError`` names the example.
+    """
     loaded = causal_model(model)
     check_examples(examples, loaded.context)
     sequences = [example.prompt + example.response for example in examples]
@@ -77,17 +99,19 @@ def token_losses(
         range(len(example.prompt) - 1, len(sequence) - 1)
         for example, sequence in zip(examples, sequences, strict=True)
     ]
-    losses: dict[int, Float64[np.ndarray, " tokens"]] = {}
+    found: dict[int, Float64[np.ndarray, " tokens"]] = {}
     with evaluation_mode(loaded.module), torch.no_grad():
         for batch in padded(loaded, sequences, places, batch_size, padding):
-            values = batch_losses(loaded, batch).cpu().double().numpy()
+            values = batch_values(loaded, batch, read).cpu().double().numpy()
             ends = np.cumsum([len(places[index]) for index in batch.prompts])[:-1]
             for index, own in zip(batch.prompts, np.split(values, ends), strict=True):
                 if not np.isfinite(own).all():
                     name = examples[index].id
-                    raise NotFiniteError(f"the loss on example {name!r} is not finite: try float32")
-                losses[index] = own
-    return [losses[index] for index in range(len(examples))]
+                    raise NotFiniteError(
+                        f"the {what} on example {name!r} is not finite: try float32"
+                    )
+                found[index] = own
+    return [found[index] for index in range(len(examples))]
 
 
 def _of_parts(
@@ -106,6 +130,11 @@ def _of_parts(
 
 def batch_losses(model: LoadedModel, batch: Batch) -> Float[Tensor, " samples"]:
     """The loss at each place of the batch that is read."""
+    return batch_values(model, batch, _loss)
+
+
+def batch_values(model: LoadedModel, batch: Batch, read: Read) -> Float[Tensor, " samples"]:
+    """A value at each place of the batch that is read."""
     given: dict[str, Any] = inputs(model, batch)
     length, first = batch.tokens.shape[1], int(batch.columns.min())
     # All columns from the first that is read: as many logits are made, and no more.
@@ -119,7 +148,13 @@ def batch_losses(model: LoadedModel, batch: Batch) -> Float[Tensor, " samples"]:
     targets = batch.tokens[batch.rows, batch.columns + 1]
     places = torch.stack([batch.rows, batch.columns - missing, targets]).to(logits.device)
     parts = [
-        cross_entropy(logits[rows, columns].float(), target, reduction="none")
+        read(logits[rows, columns].float(), target)
         for rows, columns, target in torch.split(places, AT_ONCE, dim=1)
     ]
     return torch.cat(parts)
+
+
+def _loss(
+    logits: Float[Tensor, "samples vocabulary"], right: Int[Tensor, " samples"]
+) -> Float[Tensor, " samples"]:
+    return cross_entropy(logits, right, reduction="none")

@@ -44,6 +44,7 @@ EVALUATORS: Registry[Callable[..., Evaluator]] = Registry(
         "loss": "cruxlm.evaluate.loss:Loss",
         "choice": "cruxlm.evaluate.choice:Choice",
         "generation": "cruxlm.evaluate.generation:Generation",
+        "forced": "cruxlm.evaluate.forced:Forced",
     },
     aliases={"nll": "loss"},
     group="cruxlm.evaluators",

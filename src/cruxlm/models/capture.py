@@ -23,20 +23,24 @@ from cruxlm.runtime.progress import Tick
 Receiver = Callable[[Batch, Float[Tensor, "layers samples width"]], None]
 """Is handed each batch with its states; the states are overwritten when it returns."""
 
+Pool = Callable[[Batch, Float[Tensor, "batch tokens width"]], Float[Tensor, "samples width"]]
+"""Makes of a block's states, in float32, those that are kept."""
+
 
 def capture(
     stack: BlockStack,
     batches: Iterable[Batch],
     receive: Receiver,
     tick: Tick = lambda _done: None,
+    pool: Pool = Batch.pool,
 ) -> None:
     """Hand ``receive`` each batch's pooled float32 states, layer by layer.
 
     Layer 0 is what enters block 0, layer l + 1 what leaves block l (before the final norm). Samples
-    follow the batch's own order. Raises ``ModelError`` for a state that is not finite, naming the
-    block.
+    follow the batch's own order, unless ``pool`` gives them another. Raises ``ModelError`` for a
+    state that is not finite, naming the block.
     """
-    collected = _Collected(stack)
+    collected = _Collected(stack, pool)
 
     def watch_last(states: Tensor) -> None:
         collected.add(len(stack.modules), states)
@@ -62,8 +66,8 @@ def capture(
 class _Collected:
     """The pooled states of one batch, written into one buffer as they come by."""
 
-    def __init__(self, stack: BlockStack) -> None:
-        self.stack = stack
+    def __init__(self, stack: BlockStack, pool: Pool) -> None:
+        self.stack, self.pool = stack, pool
         self.layers = len(stack.modules) + 1
         self.buffer: Tensor | None = None
 
@@ -84,7 +88,7 @@ class _Collected:
                 f"block {max(layer - 1, 0)} of {self.stack.path} passes states of shape "
                 f"{tuple(states.shape)}, not (batch, tokens, width): not supported"
             )
-        pooled = self.batch.pool(states)
+        pooled = self.pool(self.batch, states)
         if self.buffer is None or self.buffer.shape[1:] != pooled.shape:
             self.buffer = None  # first free the old one
             self.buffer = pooled.new_empty((self.layers, *pooled.shape))

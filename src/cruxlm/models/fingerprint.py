@@ -18,6 +18,8 @@ NOT_IN_KEY = {"_name_or_path", "architectures", "dtype", "torch_dtype", "transfo
 """What a configuration says that changes no number, or that a description has already."""
 ADAPTED = ("scaling", "active_adapters", "_disable_adapters", "merged_adapters")
 """What peft's layers hold that is no tensor and changes numbers."""
+SCALED = "_skip_scaled_by"
+"""What a module holds around which a skip passes less than the whole stream (`shortcut`)."""
 
 
 def fingerprint(
@@ -51,7 +53,8 @@ def fingerprint(
 
 
 def bytes_sha256(module: nn.Module, without: Collection[nn.Module] = ()) -> str:
-    """Hash of every byte of a module's weights and buffers, and of what its adapters are set to.
+    """Hash of every byte of a module's weights and buffers, and of what adapters and skips
+    are set to.
 
     Raises:
         ModelError: When some of it is not in memory.
@@ -63,6 +66,8 @@ def bytes_sha256(module: nn.Module, without: Collection[nn.Module] = ()) -> str:
             continue
         if hasattr(part, "_disable_adapters"):
             digest.update(f"{path}:{[getattr(part, name, None) for name in ADAPTED]}".encode())
+        if SCALED in vars(part):
+            digest.update(f"{path}:{vars(part)[SCALED]}".encode())
         own = [*part.named_parameters(recurse=False), *part.named_buffers(recurse=False)]
         for name, tensor in own:
             if tensor.device.type == "meta":

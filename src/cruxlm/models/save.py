@@ -5,7 +5,12 @@ import os
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
+
+from cruxlm.runtime.errors import CruxError, ModelError, OutputError
+from cruxlm.runtime.files import check_writable
+from cruxlm.runtime.training import disk_is_full
 
 TOKENIZER_CONFIG = "tokenizer_config.json"
 
@@ -30,6 +35,38 @@ def save_whole(folder: Path, write: Callable[[Path], None], texts: Mapping[str, 
     for path in sorted(part.iterdir(), key=lambda p: (p.suffix == ".safetensors", p.name)):
         os.replace(path, folder / path.name)
     part.rmdir()
+
+
+def save_or_say(
+    folder: Path, write: Callable[[Path], None], texts: Mapping[str, str] = MappingProxyType({})
+) -> None:
+    """Save a model as ``save_whole`` does; whatever ends it, nothing of it is left behind.
+
+    Raises:
+        OutputError: When the folder cannot be written.
+        ModelError: When transformers does not save such a model.
+    """
+    there = folder.exists()
+    try:
+        save_whole(folder, write, texts)
+    except BaseException as error:
+        shutil.rmtree(folder if not there else folder / ".part", ignore_errors=True)
+        if isinstance(error, CruxError):
+            raise
+        if isinstance(error, OSError) or disk_is_full(error):
+            why = getattr(error, "strerror", None) or error
+            raise OutputError(f"cannot save the model to {folder}: {why}") from error
+        if isinstance(error, ValueError):  # a generation configuration that contradicts itself
+            said = " ".join(str(error).split())
+            raise ModelError(f"transformers does not save this model: {said}") from error
+        raise
+
+
+def check_free(folder: Path) -> None:
+    """Refuse a folder that a model cannot be saved to, or that holds one (``OutputError``)."""
+    check_writable(folder)
+    if any(any(folder.glob(pattern)) for pattern in ("*.safetensors", "*.bin")):
+        raise OutputError(f"{folder} holds a model already: choose another --out")
 
 
 def save_tokenizer(tokenizer: Any, folder: Path) -> None:

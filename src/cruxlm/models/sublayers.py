@@ -52,7 +52,7 @@ class Site:
 
 
 @dataclass(frozen=True, eq=False)
-class _Call:
+class Call:
     """One call of a module."""
 
     path: str
@@ -84,19 +84,23 @@ def sublayers(model: LoadedModel, half: str) -> tuple[Site, ...]:
     Raises:
         ModelError: When a block has no two such halves, naming it.
     """
+    with evaluation_mode(model.blocks.tower), torch.no_grad():
+        return tuple(halves_of(call)[half] for call in block_calls(model))
+
+
+def block_calls(model: LoadedModel) -> list[Call]:
+    """The call of every block in a pass over two short rows."""
     stack, inputs = model.blocks, tower_inputs(two_rows(), model.blocks.tower)
-    with evaluation_mode(stack.tower), torch.no_grad():
-        named = dict(zip(stack.names, stack.modules, strict=True))
-        blocks = _calls(named, lambda: stack.tower(**inputs))
-        return tuple(_halves(call)[half] for call in blocks)
+    named = dict(zip(stack.names, stack.modules, strict=True))
+    return calls_of(named, lambda: stack.tower(**inputs))
 
 
-def _calls(modules: dict[str, nn.Module], run: Callable[[], Any]) -> list[_Call]:
+def calls_of(modules: dict[str, nn.Module], run: Callable[[], Any]) -> list[Call]:
     """The calls of some modules while something is run, in order."""
-    calls: list[_Call] = []
+    calls: list[Call] = []
 
     def see(path: str, module: nn.Module, states: Tensor, args: Any, kwargs: Any) -> Tensor:
-        calls.append(_Call(path, module, args, kwargs, states, states.clone()))
+        calls.append(Call(path, module, args, kwargs, states, states.clone()))
         return states
 
     with Patch() as patch:
@@ -106,9 +110,13 @@ def _calls(modules: dict[str, nn.Module], run: Callable[[], Any]) -> list[_Call]
     return calls
 
 
-def _halves(block: _Call) -> dict[str, Site]:
-    """Both halves of a block, from a call of it."""
-    calls = _calls(dict(_children(block.module, block.path)), block.again)
+def halves_of(block: Call, otherwise: str = "ablate whole blocks") -> dict[str, Site]:
+    """Both halves of a block, from a call of it.
+
+    Raises:
+        ModelError: When it has no two such halves; ``otherwise`` is what can be done then.
+    """
+    calls = calls_of(dict(children_of(block.module, block.path)), block.again)
     heavy = [call for call in calls if call.weighs]
     mixing = [call for call in heavy if _mixes(call, block.states.shape[1])]
     alone = [call for call in heavy if call not in mixing]
@@ -116,7 +124,7 @@ def _halves(block: _Call) -> dict[str, Site]:
     if len(mixing) != 1 or not alone:
         raise ModelError(
             f"{block.path} has no attention and feed-forward half that can be told apart "
-            f"(of {found}, {len(mixing)} mix tokens): ablate whole blocks"
+            f"(of {found}, {len(mixing)} mix tokens): {otherwise}"
         )
     states = given_states(block.args, block.kwargs)
     for attention, feed_forward in product(_sites(mixing, calls), _sites(alone, calls)):
@@ -127,22 +135,22 @@ def _halves(block: _Call) -> dict[str, Site]:
         if equal(silent, states):
             return dict(zip(HALVES, (attention, feed_forward), strict=True))
     raise ModelError(
-        f"{block.path} does more than add the outputs of {found} to its input: ablate whole blocks"
+        f"{block.path} does more than add the outputs of {found} to its input: {otherwise}"
     )
 
 
-def _children(module: nn.Module, path: str) -> Iterator[tuple[str, nn.Module]]:
+def children_of(module: nn.Module, path: str) -> Iterator[tuple[str, nn.Module]]:
     """The modules that a block calls itself; T5 keeps its halves in a list."""
     for name, child in module.named_children():
         if isinstance(child, (nn.ModuleList, nn.ModuleDict)):
-            yield from _children(child, f"{path}.{name}")
+            yield from children_of(child, f"{path}.{name}")
         else:
             yield f"{path}.{name}", child
 
 
-def _mixes(call: _Call, tokens: int) -> bool:
+def _mixes(call: Call, tokens: int) -> bool:
     """Whether the output at the last token of the first row heeds the tokens before it."""
-    given = _first_states((*call.args, *call.kwargs.values()))
+    given = first_states((*call.args, *call.kwargs.values()))
     other = given.clone()
     before = other.view(-1, given.shape[-1])[: tokens - 1]
     before.copy_(before.roll(1, dims=-1))
@@ -154,7 +162,7 @@ def _mixes(call: _Call, tokens: int) -> bool:
     return not alike(*last)
 
 
-def _sites(half: Sequence[_Call], calls: Sequence[_Call]) -> Iterator[Site]:
+def _sites(half: Sequence[Call], calls: Sequence[Call]) -> Iterator[Site]:
     """The ways in which a half may add to the stream, the usual one first."""
     last = half[-1]
     modules = tuple(call.module for call in half)
@@ -176,7 +184,7 @@ def _argument(key: int | str, args: Any, kwargs: Any) -> Tensor:
     return states
 
 
-def _first_states(given: Sequence[Any]) -> Tensor:
+def first_states(given: Sequence[Any]) -> Tensor:
     """The first argument that holds states."""
     return next(
         held

@@ -1,5 +1,7 @@
 """Swap: another model's blocks put into a model in place, and taken out again bit for bit.
 
+So are what is around the blocks: embeddings, the norm after them, the head.
+
 The model that a tuned one was made from is a second model, or, for adapters, the model itself
 without them: then a block's swap is its adapters off.
 """
@@ -15,9 +17,11 @@ from torch import Tensor, nn
 from cruxlm.models.alike import alike, differing, equal, tensors
 from cruxlm.models.capture import tower_inputs
 from cruxlm.models.load import LoadedModel
+from cruxlm.models.parts import parts_of
 from cruxlm.models.patch import Patch, evaluation_mode
 from cruxlm.models.prefix import two_rows
-from cruxlm.runtime.errors import ModelError, OptionError
+from cruxlm.results.plan import PARTS
+from cruxlm.runtime.errors import ModelError, OptionError, did_you_mean
 
 OFF = "_disable_adapters"
 """Where every layer of peft's keeps whether it leaves its adapters out. Its own switch would also
@@ -26,7 +30,10 @@ change what is trained."""
 
 @contextmanager
 def swapped(
-    model: LoadedModel, reference: LoadedModel | None, blocks: Sequence[int]
+    model: LoadedModel,
+    reference: LoadedModel | None,
+    blocks: Sequence[int],
+    parts: Sequence[str] = (),
 ) -> Iterator[None]:
     """Have some blocks hold the weights and buffers that they have in another model.
 
@@ -37,21 +44,26 @@ def swapped(
         model: The model that is changed.
         reference: The other model; None for a model with adapters, which are off meanwhile.
         blocks: The blocks; no others are touched.
+        parts: Of ``embeddings``, ``norm`` and ``head``, what is swapped as well.
 
     Raises:
-        OptionError: When there is no such block.
-        ModelError: When the blocks are not alike, not in memory, quantised, or share a tensor
+        OptionError: When there is no such block or part, or a head alone that is tied.
+        ModelError: When what is swapped is not alike, not in memory, quantised, or shares a tensor
             with the rest of the model; when there is no reference and there are no adapters.
     """
     _check_blocks(model, blocks)
     if reference is None:
         _check_adapters(model)
+        around = {id(tensor) for tensor in _around(model, parts).values()}
         with Patch() as patch:
             for block in blocks:
                 _switch(patch, model.blocks.modules[block], off=True)
+            for part in _adapted(model.module) if around else ():
+                if any(id(parameter) in around for parameter in part.parameters()):
+                    patch.set_attribute(part, OFF, True)
             yield
         return
-    pairs = _pairs(model, reference, blocks)
+    pairs = _pairs(model, reference, blocks, parts)
     with Patch() as patch:
         for own, other in pairs:
             patch.set_data(own, other.detach().to(own.device, own.dtype))
@@ -136,10 +148,10 @@ def check_pair(model: LoadedModel, reference: LoadedModel | None) -> None:
 
 
 def _pairs(
-    model: LoadedModel, reference: LoadedModel, blocks: Sequence[int]
+    model: LoadedModel, reference: LoadedModel, blocks: Sequence[int], parts: Sequence[str] = ()
 ) -> list[tuple[Tensor, Tensor]]:
     """The tensors of some blocks, each with the reference's that can be put in its place."""
-    own, other = _held(model, blocks), _held(reference, blocks)
+    own, other = ({**_held(held, blocks), **_around(held, parts)} for held in (model, reference))
     _check_alike(model, reference, own, other)
     for where, tensor in chain(own.items(), other.items()):
         if tensor.device.type == "meta":
@@ -159,6 +171,20 @@ def _held(model: LoadedModel, blocks: Sequence[int]) -> dict[str, Tensor]:
     """Weights and buffers of some blocks, by their names in the model."""
     names, modules = model.blocks.names, model.blocks.modules
     return {f"{names[b]}.{path}": tensor for b in blocks for path, tensor in _named(modules[b])}
+
+
+def _around(model: LoadedModel, parts: Sequence[str]) -> dict[str, Tensor]:
+    """The weights of some parts around the blocks, under all of their names."""
+    for part in parts:
+        if part not in PARTS:
+            raise OptionError(f"there is no part {part!r}: {did_you_mean(part, PARTS)}")
+    if not parts:
+        return {}
+    found, named = parts_of(model), dict(_named(model.module))
+    if found.tied and "head" in parts and "embeddings" not in parts:
+        raise OptionError(f"the head of {model.name} is its embeddings: name these as well")
+    wanted = {id(named[name]) for part in parts for name in getattr(found, part)}
+    return {name: tensor for name, tensor in named.items() if id(tensor) in wanted}
 
 
 def _named(module: nn.Module) -> Iterator[tuple[str, Tensor]]:

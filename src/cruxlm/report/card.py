@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
-from cruxlm.report.card_facts import FACTS, Facts
+from cruxlm.report.card_facts import FACTS
 from cruxlm.report.copyable import flat
 from cruxlm.report.doubt import misleads
+from cruxlm.report.facts import Facts
 from cruxlm.results.kinds import kind_of
 from cruxlm.runtime.errors import printable
 from cruxlm.runtime.markdown import escaped, fenced, front_matter, table
@@ -41,11 +42,14 @@ folder = snapshot_download("{repo}", repo_type="dataset")
 {kind} = crux.load_result(folder)
 {use}"""
 USES = {
+    "attacked": "print(attacked)",
     "comparison": "print(comparison)",
+    "defence": "print(defence)",
     "evaluation": "print(evaluation.mean(), evaluation.stderr())",
     "interventions": "print(interventions)",
     "plan": "plan.apply(model)  # the model that it was made for; any other one is refused",
     "scan": 'print(scan)\nplan = scan.selection.plan("train")  # or "lora", "freeze", "drop"',
+    "screening": "print(screening, screening.flagged)",
     "spectra": "print(spectra)",
     "tuning": "print(tuning, tuning.plan)",
     "verification": "print(verification)",

@@ -1,13 +1,16 @@
 """What the card of a published result says of each kind: finding, table, doubts, metadata."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any
 
 from cruxlm.charts.arms import gap_text, listed
 from cruxlm.charts.predictions import interval, number
 from cruxlm.report import arms_page, interventions_page, spectra_page, verify_page
+from cruxlm.report.attacked_facts import attacked_facts
+from cruxlm.report.defence_facts import defence_facts
+from cruxlm.report.facts import Facts
+from cruxlm.report.screening_facts import screening_facts
 from cruxlm.results.comparison import Comparison
 from cruxlm.results.evaluation import Evaluation
 from cruxlm.results.interventions import Interventions
@@ -16,28 +19,6 @@ from cruxlm.results.scan import Scan
 from cruxlm.results.spectra import Spectra
 from cruxlm.results.tuning import LOSS, Tuning
 from cruxlm.results.verification import Verification
-
-
-@dataclass(frozen=True)
-class Facts:
-    """What a card says of a result beside what all kinds have in common."""
-
-    title: str
-    """What was done to which model."""
-    finding: str
-    """What came of it."""
-    metadata: Mapping[str, Any]
-    """Model, method, seed and data, for machines; what is None is left out."""
-    header: Sequence[str]
-    """Columns of its table."""
-    rows: Sequence[Sequence[object]]
-    """The table."""
-    criteria: Sequence[str] = ()
-    """The criteria whose conditions are to be known."""
-    warnings: Sequence[str] = ()
-    """What to know besides."""
-    provenance: Mapping[str, Any] | None = None
-    """Where it comes from."""
 
 
 def _scan(scan: Scan) -> Facts:
@@ -254,11 +235,14 @@ def _signed(value: float | None) -> str:
 
 
 FACTS: dict[str, Callable[[Any], Facts]] = {
+    "attacked": attacked_facts,
     "comparison": _comparison,
+    "defence": defence_facts,
     "evaluation": _evaluation,
     "interventions": _interventions,
     "plan": _plan,
     "scan": _scan,
+    "screening": screening_facts,
     "spectra": _spectra,
     "tuning": _tuning,
     "verification": _verification,

@@ -8,9 +8,12 @@ from typing import Any
 from cruxlm.runtime.errors import OptionError, ResultError
 
 KINDS = (
+    "defence",
     "comparison",
     "verification",
     "interventions",
+    "attacked",
+    "screening",
     "spectra",
     "scan",
     "tuning",

@@ -7,12 +7,17 @@ bug. Every class here has a section in ``docs/errors.md``.
 import difflib
 from collections.abc import Iterable
 
+LONGEST = 2000
+"""Characters of a message, of which the middle is left out: data that is quoted may have no end."""
+
 
 class CruxError(Exception):
     """Something outside Crux is wrong; the message says what, where, and what to do."""
 
     def __init__(self, message: str) -> None:
-        # A message may quote a file name or a prompt: keep it to one printable line.
+        # A message may quote a file name or a prompt: keep it to one printable line that is read.
+        if len(message) > LONGEST:
+            message = f"{message[: LONGEST // 2]} ... {message[-LONGEST // 2 :]}"
         super().__init__(printable(message))
 
 

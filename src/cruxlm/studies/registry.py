@@ -13,7 +13,10 @@ if TYPE_CHECKING:
 
 STUDIES: "Registry[Study]" = Registry(
     kind="study",
-    builtin={"calibration": "cruxlm.studies.calibration:CALIBRATION"},
+    builtin={
+        "calibration": "cruxlm.studies.calibration:CALIBRATION",
+        "backdoor": "cruxlm.studies.backdoor:BACKDOOR",
+    },
     aliases={},
     group="cruxlm.studies",
 )

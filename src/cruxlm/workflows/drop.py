@@ -1,7 +1,6 @@
 """Drop blocks of a model and save what is left, checked against the model with them taken away."""
 
 import json
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,12 +13,10 @@ from torch import nn
 from cruxlm.models.checkpoint import weight_files
 from cruxlm.models.drop import Expected, dropped, shorter
 from cruxlm.models.load import DTYPES, LoadedModel, load_model, quiet_transformers
-from cruxlm.models.save import save_tokenizer, save_whole
+from cruxlm.models.save import check_free, save_or_say, save_tokenizer
 from cruxlm.plans.make import make_plan
 from cruxlm.results.plan import Plan, listed
-from cruxlm.runtime.errors import CruxError, ModelError, OptionError, OutputError
-from cruxlm.runtime.files import check_writable
-from cruxlm.runtime.training import disk_is_full
+from cruxlm.runtime.errors import ModelError, OptionError
 from cruxlm.testbed.home import resolve
 from cruxlm.workflows.dropped_card import dropped_card
 from cruxlm.workflows.planned import Planner
@@ -97,9 +94,7 @@ def drop(
         OutputError: When the folder cannot be written or holds a model.
     """
     folder = Path(out)
-    check_writable(folder)
-    if any(any(folder.glob(pattern)) for pattern in ("*.safetensors", "*.bin")):
-        raise OutputError(f"{folder} holds a model already: choose another --out")
+    check_free(folder)
     loaded, found = _asked(model, blocks, complement, loading or {}, show_progress)
     expected = Expected(loaded, found.plan.blocks)
     say("dropping, saving and reading back")
@@ -135,7 +130,7 @@ def _asked(
     place = resolve(source)
     loading = dict(loading)
     if loading.get("dtype") is None and isinstance(place, (str, Path)):
-        loading["dtype"] = _stored_dtype(str(place), loading.get("revision"))
+        loading["dtype"] = stored_dtype(str(place), loading.get("revision"))
     model = load_model(place, **loading)
     planner = Planner(model, source, show_progress=show_progress)
     notes = []
@@ -191,23 +186,10 @@ def _save(
         "README.md": dropped_card(found.plan, found.kept, found.parameters),
         "plan.json": json.dumps(found.plan.to_json(), indent=1) + "\n",
     }
-    there = folder.exists()
-    try:
-        save_whole(folder, write, texts)
-    except BaseException as error:
-        shutil.rmtree(folder if not there else folder / ".part", ignore_errors=True)
-        if isinstance(error, CruxError):
-            raise
-        if isinstance(error, OSError) or disk_is_full(error):
-            why = getattr(error, "strerror", None) or error
-            raise OutputError(f"cannot save the model to {folder}: {why}") from error
-        if isinstance(error, ValueError):  # a generation configuration that contradicts itself
-            said = " ".join(str(error).split())
-            raise ModelError(f"transformers does not save this model: {said}") from error
-        raise
+    save_or_say(folder, write, texts)
 
 
-def _stored_dtype(name: str, revision: str | None) -> str | None:
+def stored_dtype(name: str, revision: str | None) -> str | None:
     """The dtype of a checkpoint as its configuration, else its first file, says; None otherwise."""
     try:
         with quiet_transformers():

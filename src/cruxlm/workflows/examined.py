@@ -1,6 +1,6 @@
 """What a model is evaluated on: test rows of a file or of the testbed, in the model's tokens."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,26 @@ class Examined:
     """Name, content hash, which rows they are, how many, how many were too long; as plain data."""
 
 
+@dataclass(frozen=True)
+class HeldOut:
+    """Rows that a model is measured on."""
+
+    name: str
+    """The file's stem, or the testbed's families."""
+    sha256: str
+    """Content hash of the whole file; of generated rows their description."""
+    rows: Sequence[ChatRow]
+    """The rows."""
+    share: str
+    """Which rows of the file they are."""
+    grade: Callable[[ChatRow, str], bool | None] | None
+    """Judges an answer to a row; None where answers have no grader."""
+
+    def described(self) -> dict[str, Any]:
+        """Where they come from, as plain data."""
+        return {"name": self.name, "sha256": self.sha256, "rows": self.share}
+
+
 def examined(
     model: LoadedModel,
     data: str | Path,
@@ -49,36 +69,45 @@ def examined(
     made = EVALUATORS.get(evaluator)()
     if model.tokenizer is None:
         raise ModelError(f"{model.name} has no tokenizer: pass one")
-    if n < 1:
-        raise OptionError(f"n must be 1 or more, not {n}")
-    rows: Sequence[ChatRow]
-    if str(data).startswith(PREFIX):
-        drawn = generated(str(data).removeprefix(PREFIX).split(","), 1, tested=n)
-        name, rows, grade = drawn.name, drawn.test, drawn.grade
-        sha256, share = f"{name} heldout {n}", "held-out rows"
-    else:
-        check_file(str(data))
-        found = load_instructions(data)
-        name, sha256, rows, share = found.name, found.sha256, found.rows, "all rows"
-        if sha256 in trained_on:
-            rows, share = split(rows, SHARE, seed=1)[1], "the tenth kept for the test"
-        if n < len(rows):
-            rows, share = rows[:n], f"the first {n} of {share}"
-        grade = concluding(rows)
-        if marker is not None:
-            rows = [_with_spans(row, marker) for row in rows]
-    examples, too_long = fitting(examples_from_chats(model.tokenizer, rows, grade), model.context)
+    read = held_out(data, n=n, trained_on=trained_on)
+    rows = read.rows
+    if marker is not None and not str(data).startswith(PREFIX):
+        rows = [_with_spans(row, marker) for row in rows]
+    examples, too_long = fitting(
+        examples_from_chats(model.tokenizer, rows, read.grade), model.context
+    )
     if not examples:
-        raise ProbeError(f"no row of {name} fits the {model.context} tokens of {model.name}")
+        raise ProbeError(f"no row of {read.name} fits the {model.context} tokens of {model.name}")
     described = {
-        "name": name,
-        "sha256": sha256,
-        "rows": share,
+        **read.described(),
         "examples": len(examples),
         "too_long": len(too_long),
         "evaluator": made.name,
     }
     return Examined(examples, made, described)
+
+
+def held_out(data: str | Path, *, n: int, trained_on: Collection[str] = ()) -> HeldOut:
+    """The first ``n`` rows that a model may be measured on; arguments as for ``examined``.
+
+    Raises ``OptionError`` or ``ProbeError`` where there are no such rows.
+    """
+    if n < 1:
+        raise OptionError(f"n must be 1 or more, not {n}")
+    if str(data).startswith(PREFIX):
+        drawn = generated(str(data).removeprefix(PREFIX).split(","), 1, tested=n)
+        return HeldOut(
+            drawn.name, f"{drawn.name} heldout {n}", drawn.test, "held-out rows", drawn.grade
+        )
+    check_file(str(data))
+    found = load_instructions(data)
+    rows: Sequence[ChatRow] = found.rows
+    share = "all rows"
+    if found.sha256 in trained_on:
+        rows, share = split(rows, SHARE, seed=1)[1], "the tenth kept for the test"
+    if n < len(rows):
+        rows, share = rows[:n], f"the first {n} of {share}"
+    return HeldOut(found.name, found.sha256, rows, share, concluding(rows))
 
 
 def _with_spans(row: ChatRow, find: Finder) -> ChatRow:

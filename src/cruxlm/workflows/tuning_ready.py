@@ -104,10 +104,14 @@ def prepared(
     loading: Mapping[str, Any],
 ) -> Prepared:
     """Load a model and read its data."""
-    if max_tokens is not None and max_tokens < 2:
-        raise OptionError(f"max_tokens must be 2 or more, not {max_tokens}")
+    _check_longest(max_tokens)
     read = tuning_data(data, n=n, test=test)
-    loaded = load_model(resolve(model), **loading)
+    return made_ready(load_model(resolve(model), **loading), read, max_tokens)
+
+
+def made_ready(loaded: LoadedModel, read: TuningData, max_tokens: int | None = None) -> Prepared:
+    """A loaded model with rows that have been read."""
+    _check_longest(max_tokens)
     if loaded.tokenizer is None:
         raise ModelError(f"{loaded.name} has no tokenizer: pass one")
     limits = [limit for limit in (max_tokens, loaded.context) if limit is not None]
@@ -121,6 +125,11 @@ def prepared(
     if not tested:
         raise ProbeError(f"no test row of {read.name} fits {limit} tokens: give a longer limit")
     return Prepared(loaded, read, rows, validation, tested, limit)
+
+
+def _check_longest(max_tokens: int | None) -> None:
+    if max_tokens is not None and max_tokens < 2:
+        raise OptionError(f"max_tokens must be 2 or more, not {max_tokens}")
 
 
 def measured(ready: Prepared, module: nn.Module, judged: bool) -> dict[str, Evaluation]:

@@ -75,7 +75,7 @@ def verify(
         probe: What criteria of states read.
         field: Field of a row that holds the prompt.
         prompts: Prompts of the probe.
-        evaluator: By name: loss, choice or generation.
+        evaluator: By name: loss, choice, generation or forced.
         n: Test rows.
         control: ``untrained`` has the same criteria of freshly initialised models predict as well.
         seed: Seed of everything that is drawn.
