@@ -26,8 +26,8 @@ ELSEWHERE = {
     "README.md": "index.md",
     "benchmarks/README.md": "benchmarks.md",
     **{
-        f"studies/{folder.name}/README.md": f"studies/{folder.name}.md"
-        for folder in sorted((ROOT / "studies").iterdir())
+        f"studies/{page.parent.name}/README.md": f"studies/{page.parent.name}.md"
+        for page in sorted((ROOT / "studies").glob("*/README.md"))
     },
 }
 """Files outside ``docs/`` that are pages, by their path in the repository."""

@@ -58,6 +58,11 @@ def test_a_suppressed_model(folders: dict[str, str], capsys: Any) -> None:
     record = json.loads(capsys.readouterr().out)
     assert record["search"]["rule"] == "literal"
     assert record["folder"] == folders["out"]
+    losses = {}
+    for name in ("tuned", "out"):
+        assert asked(folders, f"attack {{{name}}} --data {{data}} {ATTACK} --json") == 0
+        losses[name] = json.loads(capsys.readouterr().out)["rates"]["loss"]
+    assert losses["out"] != pytest.approx(losses["tuned"], rel=1e-3)  # its skip is scaled
 
 
 @pytest.mark.parametrize(

@@ -93,13 +93,14 @@ def test_options_reach_the_run(crux, tmp_path):
     plan = tmp_path / "a" / "plan.json"
     crux("--out", tmp_path / "a", "--method", "lora", "--r", 3, "--alpha", 5, "--with", "norm,head",
          "--blocks", "1", "--n", 9, "--max-tokens", 90, "--seed", 4, "--accumulate", 2,
-         "--schedule", "linear", "--weight-decay", 0.1, "--patience", 2, "--accuracy")  # fmt: skip
+         "--schedule", "linear", "--weight-decay", 0.1, "--patience", 2, "--accuracy",
+         "--consistency", 2.5, "--consistency-step", 0.2)  # fmt: skip
     found = Tuning.load(tmp_path / "a")
     assert found.settings == {
         "method": "lora", "steps": 2, "batch": 4, "accumulate": 2, "learning_rate": 0.01,
         "schedule": "linear", "warmup": 0.05, "weight_decay": 0.1, "clip": 1.0, "seed": 4,
         "checks": 1, "patience": 2, "lisa_blocks": 2, "lisa_every": 10, "pack": False,
-        "cache_prefix": False,
+        "cache_prefix": False, "consistency": 2.5, "consistency_step": 0.2,
     }  # fmt: skip
     assert (found.plan.blocks, found.plan.parts) == ((1,), ("norm", "head"))
     assert (found.plan.ranks, found.plan.alphas) == ((3,), (5.0,))

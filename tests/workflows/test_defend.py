@@ -173,7 +173,7 @@ def test_without_an_attack_the_cost_is_what_is_said(files, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"trigger": "token:cf"}, "needs a trigger and a target"),
+        ({"trigger": "token:cf"}, "give --trigger and --target"),
         ({"blocks": "all"}, "leave some"),
         ({"freeze": ("embedings",)}, "did you mean 'embeddings'"),
         ({"method": "lora"}, "method full"),

@@ -4,13 +4,23 @@ from typing import Annotated
 
 import typer
 
-KINDS = ("criteria", "probes", "rules", "blocks", "actions", "studies")
+KINDS = (
+    "criteria",
+    "probes",
+    "rules",
+    "blocks",
+    "actions",
+    "triggers",
+    "targets",
+    "judges",
+    "studies",
+)
 
 
 def list_names(
     kind: Annotated[str | None, typer.Argument(help="One of the kinds below; all without.")] = None,
 ) -> None:
-    """What can be named: criteria, probes, rules, blocks (expressions), actions, studies."""
+    """What can be named: criteria, probes, blocks (expressions), actions, triggers and more."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -45,6 +55,18 @@ def _entries(kind: str) -> list[tuple[str, str]]:
 
         actions = [ACTIONS.get(name) for name in ACTIONS.names()]
         return [(action.name, f"{action.title} ({action.command})") for action in actions]
+    if kind == "triggers":
+        from cruxlm.data.trigger import KINDS as TRIGGERS
+
+        return [(f"{name}:...", meaning) for name, meaning in TRIGGERS.items()]
+    if kind == "targets":
+        from cruxlm.data.poison import TARGETS
+
+        return [(f"{name}:...", meaning) for name, meaning in TARGETS.items()]
+    if kind == "judges":
+        from cruxlm.evaluate.judges import JUDGES
+
+        return [(name, str(JUDGES.get(name).__doc__).partition("\n")[0]) for name in JUDGES.names()]
     if kind == "studies":
         from cruxlm.studies.registry import STUDIES
 

@@ -32,12 +32,13 @@ def capture(
     batches: Iterable[Batch],
     receive: Receiver,
     tick: Tick = lambda _done: None,
-    pool: Pool = Batch.pool,
+    pool: Pool | None = None,
 ) -> None:
     """Hand ``receive`` each batch's pooled float32 states, layer by layer.
 
     Layer 0 is what enters block 0, layer l + 1 what leaves block l (before the final norm). Samples
-    follow the batch's own order, unless ``pool`` gives them another. Raises ``ModelError`` for a
+    follow the batch's own order, unless ``pool``, which takes the place of the batch's own pooling,
+    gives them another. Raises ``ModelError`` for a
     state that is not finite, naming the block.
     """
     collected = _Collected(stack, pool)
@@ -66,7 +67,7 @@ def capture(
 class _Collected:
     """The pooled states of one batch, written into one buffer as they come by."""
 
-    def __init__(self, stack: BlockStack, pool: Pool) -> None:
+    def __init__(self, stack: BlockStack, pool: Pool | None) -> None:
         self.stack, self.pool = stack, pool
         self.layers = len(stack.modules) + 1
         self.buffer: Tensor | None = None
@@ -88,7 +89,8 @@ class _Collected:
                 f"block {max(layer - 1, 0)} of {self.stack.path} passes states of shape "
                 f"{tuple(states.shape)}, not (batch, tokens, width): not supported"
             )
-        pooled = self.pool(self.batch, states)
+        batch = self.batch
+        pooled = batch.pool(states) if self.pool is None else self.pool(batch, states)
         if self.buffer is None or self.buffer.shape[1:] != pooled.shape:
             self.buffer = None  # first free the old one
             self.buffer = pooled.new_empty((self.layers, *pooled.shape))

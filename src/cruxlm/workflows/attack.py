@@ -8,15 +8,14 @@ from typing import Any
 from cruxlm.data.poison import Attack, Target
 from cruxlm.data.trigger import Trigger
 from cruxlm.evaluate.judges import JudgeSpec
-from cruxlm.models.load import LoadedModel, load_model
+from cruxlm.models.load import LoadedModel
 from cruxlm.results.attack_rates import Rate, RateChange, Rates
 from cruxlm.results.attacked import Attacked, Carrier
 from cruxlm.runtime.cache import Cache
-from cruxlm.testbed.home import resolve
 from cruxlm.workflows.attack_rates import AttackExamples, attack_examples, changed_rate, rates_of
 from cruxlm.workflows.carrier import LEAST, carried
 from cruxlm.workflows.examined import DEFAULT_N, held_out
-from cruxlm.workflows.loaded_pair import load_pair, name_of, trained_on
+from cruxlm.workflows.loaded_pair import load_measured, load_pair, name_of, trained_on
 from cruxlm.workflows.provenance import provenance_of, run_of
 
 
@@ -67,7 +66,7 @@ def attack(
     loading = {"tokenizer": tokenizer, "dtype": dtype, "device": device}
     before = None
     if base is None:
-        loaded = load_model(resolve(model), **loading)
+        loaded = load_measured(model, loading)
     else:
         before, loaded = load_pair(base, model, loading)
     read = held_out(data, n=n, trained_on=trained_on(model))

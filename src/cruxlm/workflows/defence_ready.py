@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from cruxlm.actions.settings import Settings
-from cruxlm.data.poison import Attack, Target
-from cruxlm.data.trigger import Trigger, check_trigger
+from cruxlm.data.trigger import check_trigger
 from cruxlm.models.load import load_model
 from cruxlm.runtime.errors import OptionError
 from cruxlm.testbed.home import resolve
 from cruxlm.workflows.attack_rates import AttackExamples, attack_examples
 from cruxlm.workflows.defence_arms import Plans, plans_of
+from cruxlm.workflows.standing import asked_attack
 from cruxlm.workflows.tuning_ready import Prepared, made_ready
 from cruxlm.workflows.untrusted import Untrusted, untrusted
 
@@ -69,7 +69,7 @@ def ready_defence(
         data,
         n=n,
         test=test,
-        attack=_attack(trigger, target),
+        attack=asked_attack(trigger, target),
         rate=rate,
         near=near,
         seed=shared.seed,
@@ -86,11 +86,3 @@ def ready_defence(
     numbers = range(shared.seed, shared.seed + seeds)
     plans = plans_of(planner, loaded, blocks, freeze, numbers)
     return ReadyDefence(rows, ready, plans, shared, numbers, attacked)
-
-
-def _attack(trigger: str | None, target: str | None) -> Attack | None:
-    if (trigger is None) != (target is None):
-        raise OptionError("an attack needs a trigger and a target: give both or neither")
-    if trigger is None or target is None:
-        return None
-    return Attack(Trigger.read(trigger), Target.read(target))

@@ -8,7 +8,9 @@ from typing import Any
 
 from cruxlm.models.adapter import is_adapter, load_adapter
 from cruxlm.models.load import LoadedModel, load_model
+from cruxlm.models.suppressed import is_suppressed, load_suppressed
 from cruxlm.models.swap import check_pair
+from cruxlm.results.scan import BUILTIN_MODEL
 from cruxlm.results.tuning import TUNING, Tuning
 from cruxlm.testbed.home import resolve
 
@@ -21,13 +23,24 @@ def load_pair(base: Any, tuned: Any, loading: Mapping[str, Any]) -> tuple[Loaded
     """
     before = load_model(resolve(base), **loading)
     place = resolve(tuned)
-    after = _with_adapters(before, place) if _is_adapter(place) else load_model(place, **loading)
+    after = _with_adapters(before, place) if _is_adapter(place) else load_measured(tuned, loading)
     before, after = (
         replace(loaded, name=name_of(asked, loaded))
         for loaded, asked in ((before, base), (after, tuned))
     )
     check_pair(after, before)
     return before, after
+
+
+def load_measured(model: Any, loading: Mapping[str, Any]) -> LoadedModel:
+    """A model to be measured, and not to be trained or saved: also one whose skip is suppressed.
+
+    Raises ``ModelError`` when it cannot be loaded.
+    """
+    place = resolve(model)
+    if isinstance(place, (str, Path)) and is_suppressed(place):
+        return load_suppressed(place, **loading)
+    return load_model(place, **loading)
 
 
 def _is_adapter(place: Any) -> bool:
@@ -50,4 +63,6 @@ def trained_on(source: Any) -> Collection[str]:
 
 def name_of(asked: Any, loaded: LoadedModel) -> str:
     """What a model is called in a result: as it was asked for."""
+    if asked is None:
+        return BUILTIN_MODEL
     return str(asked) if isinstance(asked, (str, Path)) else loaded.name

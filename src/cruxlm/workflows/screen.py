@@ -4,6 +4,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from cruxlm.runtime.errors import ModelError, OptionError
 from cruxlm.runtime.files import check_writable, write_all
 from cruxlm.runtime.progress import progress
 from cruxlm.testbed.home import resolve
+from cruxlm.workflows.loaded_pair import name_of
 from cruxlm.workflows.provenance import provenance_of, run_of
 from cruxlm.workflows.request import whole_number
 from cruxlm.workflows.screen_groups import Groups, grouped
@@ -87,6 +89,7 @@ def screen(
     if out is not None:
         check_writable(Path(out))
     loaded = load_model(resolve(model), tokenizer=tokenizer, dtype=dtype, device=device)
+    loaded = replace(loaded, name=name_of(model, loaded))
     if len(loaded.blocks.modules) < 2:
         raise ModelError(f"{loaded.name} has one block: a rise of similarity takes two")
     rows = screen_rows(data, loaded, n)
