@@ -40,6 +40,7 @@ def leg(folder, log, kind=None, number=0):
             kill._at("step")
             return draw(count, seed)
 
+        run.__module__ = draw.__module__  # the code is the same
         try:
             os.fsync = fsync
             sys.addaudithook(kill._audit)

@@ -65,7 +65,6 @@ BACKDOOR = Study(
         "cruxlm.actions.fit",
         "cruxlm.data.poison",
         "cruxlm.data.trigger",
-        "cruxlm.studies.backdoor_attackers",
         "cruxlm.studies.backdoor_trial",
         "cruxlm.studies.backdoor_world",
         "cruxlm.workflows.attack_rates",

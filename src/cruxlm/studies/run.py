@@ -63,7 +63,8 @@ def run_study(
         ResultError: When a cell's file is damaged or was made with other options.
     """
     wanted = study.matching(cells)
-    code = study.code_hashes()  # now: a module may be edited while its cells run
+    # Now: a module may be edited while its cells run.
+    code = {cell.name: study.code_hashes(cell) for cell in study.cells}
     check_writable(folder / CELLS)
     stored_cells(study, folder)  # refused before a folder is made
     made = []
@@ -82,7 +83,7 @@ def run_study(
                     "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
                     "peak_memory_mib": peak_memory_mib(),
                 }
-                save_cell(study, cell, folder, result, code, run)
+                save_cell(study, cell, folder, result, code[cell.name], run)
                 made.append(cell.name)
                 tick(round(spent + cell.cost_seconds) - round(spent))
                 spent += cell.cost_seconds
@@ -94,7 +95,7 @@ def run_study(
             remove_left_overs(folder, set(files))
             held = {name: data for name, data in files.items() if _bytes(folder / name) != data}
             write_all(folder, held)
-    other = tuple(name for name, cell in found.items() if cell.code != code)
+    other = tuple(name for name, cell in found.items() if cell.code != code[name])
     return StudyRun(folder, found, tuple(made), missing, other, lead)
 
 

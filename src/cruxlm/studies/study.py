@@ -47,7 +47,8 @@ class Study:
     page: Callable[[Results], Page]
     """Makes the page of what all cells found; of nothing else, so that it can be made again."""
     code: tuple[str, ...]
-    """Modules whose code decides the numbers: a cell keeps the hash of each."""
+    """Modules whose code decides the numbers of all cells: each keeps the hash of these and of the
+    module that its own ``run`` is in."""
     tolerance: float = 1e-9
     """Largest relative difference between a number and that of the same cell run again."""
 
@@ -68,10 +69,13 @@ class Study:
             raise OptionError(f"no cell of {self.name} matches {pattern!r}; its cells: {names}")
         return found
 
-    def code_hashes(self) -> dict[str, str]:
-        """The hash of the source of each module that decides the numbers."""
+    def code_hashes(self, cell: Cell) -> dict[str, str]:
+        """The hash of the source of each module that decides a cell's numbers.
+
+        These are the study's and the one that its ``run`` is in, unless that is a script.
+        """
         found = {}
-        for name in self.code:
+        for name in sorted({*self.code, cell.run.__module__} - {"__main__"}):
             spec = find_spec(name)
             if spec is None or spec.origin is None:
                 raise ValueError(f"the study {self.name} names a module that is not there: {name}")
