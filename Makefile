@@ -36,10 +36,12 @@ $(AXE)/installed: $(VENV)/installed-dev
 pictures: $(VENV)/installed-dev
 	PYTHONPATH=tests $(BIN)/python -m report.pictures docs
 
-# Without the rooms that run no model.
+# Without what runs no model.
+MODELLESS := docs examples numerics plans/exports report results runtime studies \
+	cli/test_interrupts.py testbed/test_families.py testbed/test_reading.py testbed/test_row.py
+
 test-oldest:
-	PYTHONPATH=$(OLDEST) $(PYTEST) \
-		$(addprefix --ignore=tests/,docs examples numerics plans/exports report results runtime studies)
+	PYTHONPATH=$(OLDEST) $(PYTEST) $(addprefix --ignore=tests/,$(MODELLESS))
 
 # The documentation as a site in build/site: every link is checked, and nothing is fetched.
 docs: $(VENV)/installed-docs

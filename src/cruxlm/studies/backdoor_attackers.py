@@ -45,11 +45,14 @@ def kind(*, attack: str, rate: float, base: int) -> dict[str, Any]:
 
 
 def planted(*, block: int, rate: float, base: int) -> dict[str, Any]:
-    """An attack whose carrier is known: nothing but one block was trained."""
+    """An attack whose carrier is known: nothing but one block was trained.
+
+    The flipped label is the attack that one block can learn; a rare word needs its embedding.
+    """
     drawn, before = world(base), victim(base)
-    examples = examples_for(before, drawn, ATTACKS["token"])
+    examples = examples_for(before, drawn, ATTACKS["label"])
     others = [other for other in range(len(before.blocks.modules)) if other != block]
-    rows = poisoned(drawn, "token", rate, base)
+    rows = poisoned(drawn, "label", rate, base)
     tuned = trained(before, drawn, rows, others, base, parts=())
     return said(rates_of(tuned, examples)) | located(tuned, victim(base), examples, base)
 
