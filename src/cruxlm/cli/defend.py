@@ -8,7 +8,7 @@ import typer
 
 from cruxlm.cli.defend_output import print_defence
 from cruxlm.cli.interrupt import importing
-from cruxlm.cli.options import AsJson, Device, Dtype
+from cruxlm.cli.options import AsJson, Device, Dtype, Revision, TrustRemoteCode
 
 
 def defend(
@@ -76,10 +76,8 @@ def defend(
     seed: Annotated[int, typer.Option(help="Seed of everything; of several, the first.")] = 0,
     dtype: Dtype = None,
     device: Device = None,
-    revision: Annotated[str | None, typer.Option(help="Revision of a hub model.")] = None,
-    trust_remote_code: Annotated[
-        bool, typer.Option("--trust-remote-code", help="Run code that comes with the model.")
-    ] = False,
+    revision: Revision = None,
+    trust_remote_code: TrustRemoteCode = False,
     as_json: AsJson = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be done, and stop.")

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from cruxlm.cli.interrupt import importing
-from cruxlm.cli.options import AsJson, Device, Dtype
+from cruxlm.cli.options import AsJson, Device, Dtype, Revision, TrustRemoteCode
 
 
 def drop(
@@ -27,10 +27,8 @@ def drop(
     out: Annotated[Path | None, typer.Option(help="Folder of the smaller model.")] = None,
     dtype: Dtype = None,
     device: Device = None,
-    revision: Annotated[str | None, typer.Option(help="Revision of a hub model.")] = None,
-    trust_remote_code: Annotated[
-        bool, typer.Option("--trust-remote-code", help="Run code that comes with the model.")
-    ] = False,
+    revision: Revision = None,
+    trust_remote_code: TrustRemoteCode = False,
     as_json: AsJson = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be dropped, and stop.")

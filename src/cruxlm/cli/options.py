@@ -20,4 +20,8 @@ PromptField = Annotated[
 ]
 Dtype = Annotated[str | None, typer.Option("--dtype", help="float32, bfloat16 or float16.")]
 Device = Annotated[str | None, typer.Option("--device", help="cpu, cuda, mps or auto.")]
+Revision = Annotated[str | None, typer.Option("--revision", help="Revision of a hub model.")]
+TrustRemoteCode = Annotated[
+    bool, typer.Option("--trust-remote-code", help="Run code that comes with the model.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, not tables.")]

@@ -15,7 +15,9 @@ from cruxlm.cli.options import (
     ExampleCount,
     PromptField,
     Reference,
+    Revision,
     TestRows,
+    TrustRemoteCode,
 )
 from cruxlm.cli.output import print_scan
 
@@ -62,15 +64,13 @@ def scan(
     ] = False,
     dtype: Dtype = None,
     device: Device = None,
-    revision: Annotated[str | None, typer.Option(help="Revision of a hub model.")] = None,
+    revision: Revision = None,
     batch_size: Annotated[int, typer.Option(help="Prompts in one forward pass.")] = 16,
     padding: Annotated[str, typer.Option(help="Side that batches are padded on.")] = "right",
     seed: Annotated[
         int, typer.Option(help="Seed of resampling, data-free probes and control.")
     ] = 0,
-    trust_remote_code: Annotated[
-        bool, typer.Option("--trust-remote-code", help="Run code that comes with the model.")
-    ] = False,
+    trust_remote_code: TrustRemoteCode = False,
     allow_pickle: Annotated[
         bool, typer.Option("--allow-pickle", help="Read pickled weights (weights only).")
     ] = False,

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from cruxlm.cli.interrupt import importing
+from cruxlm.cli.options import Revision, TrustRemoteCode
 from cruxlm.cli.tune_output import print_comparison, print_tuning
 
 
@@ -85,10 +86,8 @@ def tune(
     seed: Annotated[int, typer.Option(help="Seed of the training; of arms, the first.")] = 0,
     dtype: Annotated[str | None, typer.Option(help="float32, bfloat16 or float16.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda or mps.")] = None,
-    revision: Annotated[str | None, typer.Option(help="Revision of a hub model.")] = None,
-    trust_remote_code: Annotated[
-        bool, typer.Option("--trust-remote-code", help="Run code that comes with the model.")
-    ] = False,
+    revision: Revision = None,
+    trust_remote_code: TrustRemoteCode = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, not a table.")] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be trained, and stop.")
