@@ -3,7 +3,8 @@ import math
 
 import pytest
 
-from cruxlm.results.comparison import COMPARISON, REPORT_NAME, Comparison, Gap
+from cruxlm.results.comparison import COMPARISON, Comparison, Gap
+from cruxlm.results.reported import REPORT_NAME
 from cruxlm.runtime.errors import ResultError
 from results.made_comparisons import made_arm, made_comparison
 

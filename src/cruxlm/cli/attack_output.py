@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from cruxlm.cli.output import say
-from cruxlm.results.attacked import REPORT_NAME, Attacked
+from cruxlm.results.attacked import Attacked
+from cruxlm.results.reported import REPORT_NAME
 from cruxlm.runtime.errors import printable
 
 

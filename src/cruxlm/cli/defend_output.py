@@ -5,7 +5,8 @@ from pathlib import Path
 from cruxlm.charts.svg import cut
 from cruxlm.cli.output import say
 from cruxlm.cli.tune_output import notes
-from cruxlm.results.defence import REPORT_NAME, Defence
+from cruxlm.results.defence import Defence
+from cruxlm.results.reported import REPORT_NAME
 from cruxlm.runtime.errors import printable
 
 SHOWN, LETTERS = 3, 60

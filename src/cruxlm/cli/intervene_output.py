@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from cruxlm.cli.output import say
-from cruxlm.results.interventions import REPORT_NAME, Interventions
+from cruxlm.results.interventions import Interventions
+from cruxlm.results.reported import REPORT_NAME
 from cruxlm.runtime.errors import printable
 
 

@@ -4,7 +4,8 @@ from pathlib import Path
 
 from cruxlm.charts.svg import cut
 from cruxlm.cli.output import say
-from cruxlm.results.screening import REPORT_NAME, Screening
+from cruxlm.results.reported import REPORT_NAME
+from cruxlm.results.screening import Screening
 from cruxlm.runtime.errors import printable
 
 SHOWN, LETTERS = 5, 300

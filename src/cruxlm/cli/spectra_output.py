@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from cruxlm.cli.output import say
-from cruxlm.results.spectra import REPORT_NAME, Spectra
+from cruxlm.results.reported import REPORT_NAME
+from cruxlm.results.spectra import Spectra
 from cruxlm.runtime.errors import printable
 
 SHOWN = 3

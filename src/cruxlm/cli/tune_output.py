@@ -50,7 +50,7 @@ def print_comparison(comparison: Any, out: Path) -> None:
     from rich.console import Console
     from rich.text import Text
 
-    from cruxlm.results.comparison import REPORT_NAME
+    from cruxlm.results.reported import REPORT_NAME
 
     console = Console(highlight=False)
     console.print(Text(printable(f"{comparison.model} on {comparison.data['name']}"), style="bold"))

@@ -2,18 +2,16 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypedDict
 
 from cruxlm.results.attack_rates import RateChange, Rates, RatesRecord
-from cruxlm.results.saved import check_record, read_record, record_bytes
+from cruxlm.results.reported import Reported
+from cruxlm.results.saved import check_record
 from cruxlm.results.schema import Number
 from cruxlm.results.scores import plain
-from cruxlm.runtime.errors import printable
-from cruxlm.runtime.files import write_all
 
 FORMAT = "crux.attacked/1"
-ATTACKED, REPORT_NAME = "attacked.json", "report.html"
+ATTACKED = "attacked.json"
 CHANCE = 0.05
 """P-values below are not chance."""
 
@@ -119,7 +117,7 @@ class Carrier:
 
 
 @dataclass(frozen=True, repr=False)
-class Attacked:
+class Attacked(Reported):
     """What ``crux.attack`` returns. Printed it is its tables."""
 
     model: str
@@ -189,36 +187,17 @@ class Attacked:
         }
         return cls(**given)
 
-    def files(self) -> dict[str, bytes]:
-        """The bytes of every file that ``save`` writes, by name."""
+    def page(self) -> str:
+        """The report: one self-contained HTML file."""
         from cruxlm.report.attacked_page import attacked_page
 
-        return {
-            ATTACKED: record_bytes(self.to_json()),
-            REPORT_NAME: attacked_page(self).encode("utf-8", "backslashreplace"),
-        }
-
-    def save(self, folder: str | Path) -> Path:
-        """Write ``attacked.json`` and ``report.html``; both or neither."""
-        write_all(Path(folder), self.files())
-        return Path(folder)
-
-    @classmethod
-    def load(cls, path: str | Path) -> "Attacked":
-        """Read from a folder or its ``attacked.json``; ``ResultError`` when damaged."""
-        return read_record(path, "attacked", lambda record, _: cls.from_json(record), ATTACKED)
+        return attacked_page(self)
 
     def table(self) -> Any:
         """The rates, and what carries the attack where that is known, as rich tables."""
         from cruxlm.charts.attacked import attacked_tables
 
         return attacked_tables(self.to_json())
-
-    def __repr__(self) -> str:
-        """The tables of the terminal, without colour."""
-        from cruxlm.charts.table import as_text
-
-        return as_text(self.table(), printable(self.finding))
 
     def _repr_html_(self) -> str:
         """The finding, and the success with each block undone."""

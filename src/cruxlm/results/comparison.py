@@ -2,17 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, TypedDict
 
-from cruxlm.results.saved import check_record, read_record, record_bytes
+from cruxlm.results.reported import Reported
+from cruxlm.results.saved import check_record
 from cruxlm.results.schema import Number
 from cruxlm.results.scores import plain
-from cruxlm.runtime.errors import printable
-from cruxlm.runtime.files import write_all
 
 FORMAT = "crux.comparison/1"
-COMPARISON, REPORT_NAME = "comparison.json", "report.html"
+COMPARISON = "comparison.json"
 
 
 class GapRecord(TypedDict):
@@ -127,7 +125,7 @@ class ArmResult:
 
 
 @dataclass(frozen=True, repr=False)
-class Comparison:
+class Comparison(Reported):
     """What ``crux tune --arms`` returns. Printed it is a table."""
 
     model: str
@@ -167,36 +165,17 @@ class Comparison:
         given["seeds"], given["warnings"] = tuple(given["seeds"]), tuple(given["warnings"])
         return cls(**given)
 
-    def files(self) -> dict[str, bytes]:
-        """The bytes of every file that ``save`` writes, by name."""
+    def page(self) -> str:
+        """The report: one self-contained HTML file."""
         from cruxlm.report.arms_page import arms_page
 
-        return {
-            COMPARISON: record_bytes(self.to_json()),
-            REPORT_NAME: arms_page(self).encode("utf-8", "backslashreplace"),
-        }
-
-    def save(self, folder: str | Path) -> Path:
-        """Write ``comparison.json`` and ``report.html``; both or neither."""
-        write_all(Path(folder), self.files())
-        return Path(folder)
-
-    @classmethod
-    def load(cls, path: str | Path) -> "Comparison":
-        """Read from a folder or its ``comparison.json``; ``ResultError`` when it is damaged."""
-        return read_record(path, "comparison", lambda held, _: cls.from_json(held), COMPARISON)
+        return arms_page(self)
 
     def table(self) -> Any:
         """The arms as a rich table."""
         from cruxlm.charts.arms import arms_table
 
         return arms_table(self.to_json())
-
-    def __repr__(self) -> str:
-        """The table of the terminal, without colour."""
-        from cruxlm.charts.table import as_text
-
-        return as_text(self.table(), printable(self.finding))
 
     def _repr_html_(self) -> str:
         """The finding, and each arm's difference from the reference."""

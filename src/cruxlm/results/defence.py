@@ -2,17 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, TypedDict
 
-from cruxlm.results.saved import check_record, read_record, record_bytes
+from cruxlm.results.reported import Reported
+from cruxlm.results.saved import check_record
 from cruxlm.results.schema import Number
 from cruxlm.results.scores import plain
-from cruxlm.runtime.errors import printable
-from cruxlm.runtime.files import write_all
 
 FORMAT = "crux.defence/1"
-DEFENCE, REPORT_NAME = "defence.json", "report.html"
+DEFENCE = "defence.json"
 RATES = ("success", "false_triggers", "near_misses")
 """What is counted where an attack is known, see `DefenceArm`."""
 
@@ -171,7 +169,7 @@ class SetAside:
 
 
 @dataclass(frozen=True, repr=False)
-class Defence:
+class Defence(Reported):
     """What ``crux.defend`` returns. Printed it is a table."""
 
     model: str
@@ -235,36 +233,17 @@ class Defence:
             given[name] = tuple(given[name])
         return cls(**given)
 
-    def files(self) -> dict[str, bytes]:
-        """The bytes of every file that ``save`` writes, by name."""
+    def page(self) -> str:
+        """The report: one self-contained HTML file."""
         from cruxlm.report.defence_page import defence_page
 
-        return {
-            DEFENCE: record_bytes(self.to_json()),
-            REPORT_NAME: defence_page(self).encode("utf-8", "backslashreplace"),
-        }
-
-    def save(self, folder: str | Path) -> Path:
-        """Write ``defence.json`` and ``report.html``; both or neither."""
-        write_all(Path(folder), self.files())
-        return Path(folder)
-
-    @classmethod
-    def load(cls, path: str | Path) -> "Defence":
-        """Read from a folder or its ``defence.json``; ``ResultError`` when it is damaged."""
-        return read_record(path, "defence", lambda held, _: cls.from_json(held), DEFENCE)
+        return defence_page(self)
 
     def table(self) -> Any:
         """One row an arm as a rich table."""
         from cruxlm.charts.defence import defence_table
 
         return defence_table(self.to_json())
-
-    def __repr__(self) -> str:
-        """The table of the terminal, without colour."""
-        from cruxlm.charts.table import as_text
-
-        return as_text(self.table(), printable(self.finding))
 
     def _repr_html_(self) -> str:
         """The finding, and what each arm takes off the attack's success, or costs."""

@@ -2,17 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypedDict
 
-from cruxlm.results.saved import check_record, read_record, record_bytes
+from cruxlm.results.reported import Reported
+from cruxlm.results.saved import check_record
 from cruxlm.results.schema import Number
 from cruxlm.results.scores import plain
-from cruxlm.runtime.errors import printable
-from cruxlm.runtime.files import write_all
 
 FORMAT = "crux.interventions/1"
-INTERVENTIONS, REPORT_NAME = "interventions.json", "report.html"
+INTERVENTIONS = "interventions.json"
 METRICS = {
     "accuracy": "share of right answers",
     "conclusion_first": "share of responses that begin with their conclusion",
@@ -104,7 +102,7 @@ class Intervened:
 
 
 @dataclass(frozen=True, repr=False)
-class Interventions:
+class Interventions(Reported):
     """What ``crux.intervene`` returns. Printed it is a table."""
 
     model: str
@@ -154,38 +152,17 @@ class Interventions:
         given["blocks"], given["warnings"] = tuple(given["blocks"]), tuple(given["warnings"])
         return cls(**given)
 
-    def files(self) -> dict[str, bytes]:
-        """The bytes of every file that ``save`` writes, by name."""
+    def page(self) -> str:
+        """The report: one self-contained HTML file."""
         from cruxlm.report.interventions_page import interventions_page
 
-        return {
-            INTERVENTIONS: record_bytes(self.to_json()),
-            REPORT_NAME: interventions_page(self).encode("utf-8", "backslashreplace"),
-        }
-
-    def save(self, folder: str | Path) -> Path:
-        """Write ``interventions.json`` and ``report.html``; both or neither."""
-        write_all(Path(folder), self.files())
-        return Path(folder)
-
-    @classmethod
-    def load(cls, path: str | Path) -> "Interventions":
-        """Read from a folder or its ``interventions.json``; ``ResultError`` when damaged."""
-        return read_record(
-            path, "interventions", lambda record, _: cls.from_json(record), INTERVENTIONS
-        )
+        return interventions_page(self)
 
     def table(self) -> Any:
         """One row an intervention as a rich table."""
         from cruxlm.charts.interventions import interventions_table
 
         return interventions_table(self.to_json())
-
-    def __repr__(self) -> str:
-        """The table of the terminal, without colour."""
-        from cruxlm.charts.table import as_text
-
-        return as_text(self.table(), printable(self.finding))
 
     def _repr_html_(self) -> str:
         """The finding, and the changes of what is measured first."""

@@ -2,17 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypedDict, TypeVar
 
-from cruxlm.results.saved import check_record, read_record, record_bytes
+from cruxlm.results.reported import Reported
+from cruxlm.results.saved import check_record
 from cruxlm.results.schema import Number
 from cruxlm.results.scores import plain
-from cruxlm.runtime.errors import ResultError, printable
-from cruxlm.runtime.files import write_all
+from cruxlm.runtime.errors import ResultError
 
 FORMAT = "crux.screening/1"
-SCREENING, REPORT_NAME = "screening.json", "report.html"
+SCREENING = "screening.json"
 KEPT, FLAGGED = "kept.jsonl", "flagged.jsonl"
 Row = TypeVar("Row", bound=Mapping[str, Any])
 
@@ -154,7 +153,7 @@ class Found:
 
 
 @dataclass(frozen=True, repr=False)
-class Screening:
+class Screening(Reported):
     """What ``crux.screen`` returns. Printed it is a table."""
 
     model: str
@@ -238,36 +237,17 @@ class Screening:
             given["key"] = {k: Found(**_only(v, FoundRecord)) for k, v in given["key"].items()}
         return cls(**given)
 
-    def files(self) -> dict[str, bytes]:
-        """The bytes of the files that ``save`` writes, by name."""
+    def page(self) -> str:
+        """The report: one self-contained HTML file."""
         from cruxlm.report.screening_page import screening_page
 
-        return {
-            SCREENING: record_bytes(self.to_json()),
-            REPORT_NAME: screening_page(self).encode("utf-8", "backslashreplace"),
-        }
-
-    def save(self, folder: str | Path) -> Path:
-        """Write ``screening.json`` and ``report.html``; both or neither."""
-        write_all(Path(folder), self.files())
-        return Path(folder)
-
-    @classmethod
-    def load(cls, path: str | Path) -> "Screening":
-        """Read from a folder or its ``screening.json``; ``ResultError`` when damaged."""
-        return read_record(path, "screening", lambda record, _: cls.from_json(record), SCREENING)
+        return screening_page(self)
 
     def table(self) -> Any:
         """One row a group as a rich table."""
         from cruxlm.charts.screening import screening_table
 
         return screening_table(self.to_json())
-
-    def __repr__(self) -> str:
-        """The table of the terminal, without colour."""
-        from cruxlm.charts.table import as_text
-
-        return as_text(self.table(), printable(self.finding))
 
     def _repr_html_(self) -> str:
         """The finding, and how alike the trusted rows of each group are at every block."""

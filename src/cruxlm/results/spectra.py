@@ -2,17 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypedDict
 
-from cruxlm.results.saved import check_record, read_record, record_bytes
+from cruxlm.results.reported import Reported
+from cruxlm.results.saved import check_record
 from cruxlm.results.schema import Number
 from cruxlm.results.scores import plain
-from cruxlm.runtime.errors import printable
-from cruxlm.runtime.files import write_all
 
 FORMAT = "crux.spectra/1"
-SPECTRA, REPORT_NAME = "spectra.json", "report.html"
+SPECTRA = "spectra.json"
 
 
 class BlockSpectrumRecord(TypedDict):
@@ -130,7 +128,7 @@ class Component:
 
 
 @dataclass(frozen=True, repr=False)
-class Spectra:
+class Spectra(Reported):
     """What ``crux.spectra`` returns. Printed it is a table."""
 
     model: str
@@ -173,36 +171,17 @@ class Spectra:
         }
         return cls(**_tuples(given))
 
-    def files(self) -> dict[str, bytes]:
-        """The bytes of every file that ``save`` writes, by name."""
+    def page(self) -> str:
+        """The report: one self-contained HTML file."""
         from cruxlm.report.spectra_page import spectra_page
 
-        return {
-            SPECTRA: record_bytes(self.to_json()),
-            REPORT_NAME: spectra_page(self).encode("utf-8", "backslashreplace"),
-        }
-
-    def save(self, folder: str | Path) -> Path:
-        """Write ``spectra.json`` and ``report.html``; both or neither."""
-        write_all(Path(folder), self.files())
-        return Path(folder)
-
-    @classmethod
-    def load(cls, path: str | Path) -> "Spectra":
-        """Read from a folder or its ``spectra.json``; ``ResultError`` when it is damaged."""
-        return read_record(path, "spectra", lambda record, _: cls.from_json(record), SPECTRA)
+        return spectra_page(self)
 
     def table(self) -> Any:
         """One row a block as a rich table."""
         from cruxlm.charts.spectra import spectra_table
 
         return spectra_table(self.to_json())
-
-    def __repr__(self) -> str:
-        """The table of the terminal, without colour."""
-        from cruxlm.charts.table import as_text
-
-        return as_text(self.table(), printable(self.finding))
 
     def _repr_html_(self) -> str:
         """The finding, and each block's shift."""
