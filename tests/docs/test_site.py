@@ -1,6 +1,7 @@
 """The site: every link, in the repository and on the site, leads somewhere; no page is lost."""
 
 import importlib.util
+import os
 import re
 import shutil
 import subprocess
@@ -129,7 +130,8 @@ class Loads(HTMLParser):
 
 def build(config, site):
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "-f", config, "-d", site]
-    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    quiet = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}  # mkdocs-material's, about its own future
+    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False, env=quiet)
 
 
 @pytest.fixture(scope="module")
