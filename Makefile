@@ -82,7 +82,7 @@ $(OVERLAID): $(VENV)/installed-dev
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install -q -c constraints.txt -e ".[train]"
+	$(BIN)/pip install -q -c constraints.txt -e ".[train,clusters]"
 	touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed

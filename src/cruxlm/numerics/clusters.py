@@ -35,7 +35,7 @@ def cluster(states: Float[Tensor, "samples width"], k: int, seeds: Sequence[int]
         from sklearn.cluster import KMeans
     except ImportError as error:
         raise MissingExtraError(
-            "clusters need scikit-learn: pip install 'cruxlm[clusters]'"
+            "grouping by k-means needs scikit-learn: pip install 'cruxlm[clusters]'"
         ) from error
     wide = states.double()
     wide = wide - wide.mean(dim=0)
