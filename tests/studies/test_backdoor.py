@@ -1,15 +1,19 @@
 """The study `backdoor`: its grid, its verdicts on worlds that are made, its page."""
 
 import json
+from functools import partial
 
 import numpy as np
 import pytest
+import torch
 
+from cruxlm.models.swap import changed_blocks
 from cruxlm.numerics.paired import paired_shares
+from cruxlm.studies import backdoor_trial, backdoor_world
 from cruxlm.studies.backdoor import BACKDOOR
 from cruxlm.studies.backdoor_figures import Figures, per_mille, rank_agreement
 from cruxlm.studies.backdoor_page import COMPANY, backdoor_page, verdict
-from cruxlm.studies.backdoor_world import ATTACKS, BASES, RATES, poisoned, world
+from cruxlm.studies.backdoor_world import ATTACKS, BASES, RATES, poisoned, victim, world
 
 BLOCKS, EXAMPLES = 24, 60
 INDICES = ("dynamics", "block_influence", "random", "weight_change")
@@ -131,3 +135,41 @@ def test_rows_of_a_seed_are_drawn_again_alike_and_no_test_row_is_poisoned():
     assert done.count("near") > 0
     asked = {row.prompt for row in one.test}
     assert not asked & {row["messages"][0]["content"] for row in rows}
+
+
+@pytest.fixture(scope="module")
+def small():
+    """Worlds of few rows, and trainings of two steps."""
+    patch = pytest.MonkeyPatch()
+    for name, count in (("TRAINED", 80), ("TESTED", 24), ("VALIDATED", 4), ("TRUSTED", 8)):
+        patch.setattr(backdoor_world, name, count)
+    short = partial(backdoor_world.settings, steps=2)
+    patch.setattr(backdoor_trial, "settings", short)
+    yield
+    patch.undo()
+
+
+@pytest.mark.parametrize("arm", ["none", "critical", "first", "random", "embeddings"])
+def test_an_arm_freezes_what_it_says_and_trains_the_rest(small, arm):
+    drawn, before, model = world(0), victim(0), victim(0)
+    rows = poisoned(drawn, "token", 0.1, 0)
+    frozen = backdoor_trial.frozen_blocks(victim(0), arm, 0)
+    kept = {"embeddings"} if arm == "embeddings" else set()
+    parts = [part for part in backdoor_world.PARTS if part not in kept]
+    backdoor_trial.trained(model, drawn, rows, frozen, 0, parts=parts)
+    changed = set(changed_blocks(model, before))
+    assert changed == set(range(BLOCKS)) - set(frozen)
+    assert len(frozen) == (0 if arm in ("none", "embeddings") else 5)
+    assert frozen != (0, 1, 2, 3, 4) or arm == "first"
+    same = torch.equal(*(m.module.get_input_embeddings().weight for m in (model, before)))
+    assert same == (arm == "embeddings")
+
+
+def test_a_cell_of_the_grid_is_measured_on_rows_that_no_attack_touched(small):
+    found = backdoor_trial.trial(attack="pair", rate=0.02, base=0, arm="critical")
+    values = found["values"]
+    assert len(values["success"]) == len(values["near_misses"]) < len(values["accuracy"]) <= 24
+    assert np.mean(values["success"]) == 0  # two steps teach nothing
+    assert np.mean(values["accuracy"]) > 0.4  # and the model is what it was
+    assert len(found["frozen"]) == 5
+    assert "oracle" not in found
