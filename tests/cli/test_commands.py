@@ -92,10 +92,11 @@ def test_several_criteria_and_probes(crux, llama_folder, tmp_path):
     texts = tmp_path / "my.texts.txt"
     texts.write_text("\n".join(f"line {i} {'x' * i}" for i in range(12)))
     crux("scan", llama_folder, "--n", 12, "--criteria", "cka,dynamics:paper,block_influence",
-         "--probe", "builtin,random-tokens", "--probe", texts, "--select", "top:1",
-         "--out", tmp_path / "out")  # fmt: skip
+         "--probe", "builtin,random-tokens", "--probe", texts, "--probe", "testbed:recall,lists",
+         "--select", "top:1", "--out", tmp_path / "out")  # fmt: skip
     labels = ["dynamics", "dynamics:paper", "block_influence"]
-    expected = labels + [f"{x}@{p}" for p in ("random-tokens", "my.texts") for x in labels]
+    others = ("random-tokens", "my.texts", "testbed:recall,lists")
+    expected = labels + [f"{x}@{p}" for p in others for x in labels]
     assert list(Scan.load(tmp_path / "out").scores) == expected
 
 

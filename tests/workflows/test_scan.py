@@ -14,6 +14,8 @@ from transformers import FNetConfig, FNetModel
 import cruxlm as crux
 from conftest import byte_tokenizer, tiny_llama
 from cruxlm.runtime.errors import CruxError, ModelError, OptionError
+from cruxlm.testbed.language import rows
+from cruxlm.workflows.request import requested_probes
 
 TEXTS = [
     f"{'abcdefghij'[i % 10] * (1 + i % 7)} boats left harbour {i} {'x' * (i % 13)}"
@@ -126,6 +128,19 @@ def test_identity_blocks_do_not_turn_and_a_planted_one_does():
     assert np.allclose(found["block_influence"].values[[1, 2, 3, 4, 6, 7]], 0, atol=1e-6)
     assert found["block_influence"].values[5] > 0.1
     assert found.selection.frequency[5] == 1.0
+
+
+def test_families_of_the_testbed_are_a_probe(llama_folder):
+    probes = requested_probes(["testbed:recall,lists", "testbed:deduction"], None)
+    assert [probe.name for probe in probes] == ["testbed:recall,lists", "testbed:deduction"]
+    assert {prompt.group for prompt in probes[0].prompts} == {"recall", "lists"}
+    assert {prompt.group for prompt in probes[1].prompts} == {None}
+    drawn = rows("heldout", 3, families=["deduction"])
+    assert [prompt.text for prompt in probes[1].prompts[:3]] == [row.prompt for row in drawn]
+    found = crux.scan(llama_folder, probe="testbed:recall,lists", n=40, within_groups=True)
+    assert found.probes["testbed:recall,lists"]["groups"]["names"] == ["lists", "recall"]
+    with pytest.raises(OptionError, match="did you mean 'deduction'"):
+        crux.scan(llama_folder, probe="testbed:decuction")
 
 
 def test_labels_presets_probes_and_controls(llama_folder):

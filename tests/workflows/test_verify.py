@@ -165,6 +165,24 @@ def test_controls_and_groups_predict_as_well(pair, data, tmp_path):
     assert not any(np.array_equal(a, b) for a, b in pairwise(curves))
 
 
+def test_several_probes_predict_apart(pair, data, tmp_path):
+    """Only a probe of several families has groups; the first probe is the one in question."""
+    probes = ["random-tokens", "testbed:recall,lists"]
+    made = verify([pair], data=data, criteria="dynamics", probe=probes, prompts=20)
+    assert list(made.pairs[0].predictors) == [
+        "dynamics", "dynamics@testbed:recall,lists", "dynamics@testbed:recall,lists, within groups",
+    ]  # fmt: skip
+    assert made.primary[0] == "dynamics"
+    assert made.provenance["probes"] == probes
+    alone = verify([pair], data=data, criteria="dynamics", probe=probes[1], prompts=20)
+    for end in ("", ", within groups"):
+        own = alone.pairs[0].predictors[f"dynamics{end}"]
+        again = made.pairs[0].predictors[f"dynamics@{probes[1]}{end}"]
+        assert np.array_equal(own.values, again.values, equal_nan=True)
+    made.save(tmp_path / "out")
+    assert Verification.load(tmp_path / "out").to_json() == made.to_json()
+
+
 def test_what_is_saved_is_read_back(found, tmp_path):
     found.save(tmp_path / "out")
     again = Verification.load(tmp_path / "out")

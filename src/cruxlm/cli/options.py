@@ -1,5 +1,7 @@
 """Options that mean the same in several commands."""
 
+import os
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -15,6 +17,14 @@ Reference = Annotated[
     str | None,
     typer.Option("--reference", help="The model before fine-tuning, for criteria that need one."),
 ]
+Probes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--probe",
+        help="builtin, random-tokens, shuffled-tokens, a file, or testbed:FAMILIES; several may be "
+        "given.",
+    ),
+]
 PromptField = Annotated[
     str | None, typer.Option("--field", help="Field of a row that holds the prompt.")
 ]
@@ -25,3 +35,20 @@ TrustRemoteCode = Annotated[
     bool, typer.Option("--trust-remote-code", help="Run code that comes with the model.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, not tables.")]
+
+
+def probes_named(given: list[str] | None) -> list[Path]:
+    """Probes by name or file, as paths: a list of strings would be one probe of texts.
+
+    Names may also be separated by commas, which in ``testbed:recall,lists`` stand between families.
+    """
+    return [
+        Path(name.strip())
+        for text in given or ["builtin"]
+        for name in ([text] if _is_one(text) else text.split(","))
+        if name.strip()
+    ]
+
+
+def _is_one(text: str) -> bool:
+    return text.startswith("testbed:") or os.path.exists(text)

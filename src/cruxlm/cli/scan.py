@@ -1,7 +1,6 @@
 """``crux scan``: which blocks does this model turn on?"""
 
 import json
-import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,11 +12,13 @@ from cruxlm.cli.options import (
     Dtype,
     EvaluatorName,
     ExampleCount,
+    Probes,
     PromptField,
     Reference,
     Revision,
     TestRows,
     TrustRemoteCode,
+    probes_named,
 )
 from cruxlm.cli.output import print_scan
 
@@ -26,12 +27,7 @@ def scan(
     model: Annotated[
         str | None, typer.Argument(help="Hub id or folder; without one, the embedded default.")
     ] = None,
-    probe: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="builtin, random-tokens, shuffled-tokens, or a file; several may be given."
-        ),
-    ] = None,
+    probe: Probes = None,
     field: PromptField = None,
     criteria: Annotated[
         str, typer.Option(help="Names, name:preset, separated by commas; the first one selects.")
@@ -104,7 +100,7 @@ def scan(
     }
     read: dict[str, Any] = {
         "criteria": [(name, changed if name in windowed else {}) for name in names],
-        "probe": _probes(probe or ["builtin"]),
+        "probe": probes_named(probe),
         "field": field,
         "n": n,
         "template": template,
@@ -137,16 +133,3 @@ def scan(
         print(json.dumps(found.to_json(), indent=1, allow_nan=False))
     else:
         print_scan(found, out)
-
-
-def _probes(given: list[str]) -> list[Path]:
-    """Probes by name or file, as paths: a list of strings would be one probe of texts.
-
-    Names may also be separated by commas.
-    """
-    return [
-        Path(name.strip())
-        for text in given
-        for name in ([text] if os.path.exists(text) else text.split(","))
-        if name.strip()
-    ]

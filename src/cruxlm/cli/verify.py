@@ -7,7 +7,15 @@ from typing import Annotated, Any
 import typer
 
 from cruxlm.cli.interrupt import importing
-from cruxlm.cli.options import AsJson, Device, Dtype, EvaluatorName, PromptField
+from cruxlm.cli.options import (
+    AsJson,
+    Device,
+    Dtype,
+    EvaluatorName,
+    Probes,
+    PromptField,
+    probes_named,
+)
 from cruxlm.cli.verify_output import print_verification
 
 
@@ -28,9 +36,9 @@ def verify(
         list[Path] | None,
         typer.Option(help="A saved scan of BASE to take the scores from; one for each pair."),
     ] = None,
-    probe: Annotated[str, typer.Option(help="What criteria of states read.")] = "builtin",
+    probe: Probes = None,
     field: PromptField = None,
-    prompts: Annotated[int, typer.Option(help="Prompts read from the probe.")] = 300,
+    prompts: Annotated[int, typer.Option(help="Prompts read from each probe.")] = 300,
     evaluator: EvaluatorName = "loss",
     n: Annotated[int, typer.Option("--n", "--limit", help="Test rows.")] = 200,
     control: Annotated[
@@ -67,7 +75,7 @@ def verify(
         "criteria": [name.strip() for name in criteria.split(",") if name.strip()],
         "window": window,
         "scans": scan or [],
-        "probe": Path(probe),
+        "probe": probes_named(probe),
         "field": field,
         "prompts": prompts,
         "evaluator": evaluator,

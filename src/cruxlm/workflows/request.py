@@ -7,15 +7,19 @@ from typing import Any
 from cruxlm.criteria import CRITERIA
 from cruxlm.criteria.descriptor import Criterion
 from cruxlm.criteria.select import default_rule, parse_rule
-from cruxlm.data.probes import BUILTIN, Probe, load_probe
+from cruxlm.data.probes import BUILTIN, Probe, Prompt, load_probe
 from cruxlm.data.rows import READERS
 from cruxlm.models.load import LoadedModel
 from cruxlm.runtime.errors import OptionError
+from cruxlm.testbed.home import PREFIX
+from cruxlm.testbed.language import rows
 
 CriterionSpec = str | tuple[str, Mapping[str, Any]]
 ProbeSpec = str | Path | Probe | Iterable[str]
 Request = tuple[str, Criterion, str, dict[str, Any]]
 """Label, criterion, preset and options."""
+GENERATED = 1000
+"""Prompts of a probe of testbed families."""
 
 
 def requested_criteria(
@@ -53,7 +57,7 @@ def requested_probes(probe: ProbeSpec | Sequence[ProbeSpec], field: str | None) 
         known = [isinstance(spec, (Path, Probe)) or not isinstance(spec, str) for spec in specs]
         if not any(known) and not any(_names_probe(spec) for spec in specs):
             specs = [specs]
-    loaded = [s if isinstance(s, Probe) else load_probe(s, field=field) for s in specs]
+    loaded = [s if isinstance(s, Probe) else _loaded(s, field) for s in specs]
     named: dict[str, Probe] = {}
     for item in loaded:
         name, number = item.name, 2
@@ -64,7 +68,24 @@ def requested_probes(probe: ProbeSpec | Sequence[ProbeSpec], field: str | None) 
 
 
 def _names_probe(spec: str) -> bool:
-    return spec in BUILTIN or Path(spec).suffix.lower() in READERS
+    return spec in BUILTIN or spec.startswith(PREFIX) or Path(spec).suffix.lower() in READERS
+
+
+def _loaded(spec: Any, field: str | None) -> Probe:
+    """A probe by name or from a file, or held-out prompts of testbed families, their groups."""
+    if not isinstance(spec, (str, Path)) or not str(spec).startswith(PREFIX):
+        return load_probe(spec, field=field)
+    families = str(spec).removeprefix(PREFIX).split(",")
+    drawn = rows("heldout", GENERATED, 0, families)
+    prompts = [
+        Prompt(
+            row.prompt,
+            ({"role": "user", "content": row.prompt},),
+            row.family if len(families) > 1 else None,
+        )
+        for row in drawn
+    ]
+    return Probe(str(spec), tuple(prompts))
 
 
 def requested_rule(select_by: str | None, model: LoadedModel) -> str:

@@ -49,17 +49,21 @@ def state_scores(
     requests: Sequence[Request],
     reading: Reading,
     tick: Tick,
+    first: str | None = None,
 ) -> tuple[dict[str, Scores], dict[str, dict[str, Any]]]:
-    """Scores of the criteria that read states, by label, and a record a probe."""
+    """Scores of the criteria that read states, by label, and a record a probe.
+
+    Labels name the probe, but for that of ``first``: the first one's, when left out.
+    """
     asked = [request for request in requests if reads_states(request[1])]
     scores: dict[str, Scores] = {}
     records: dict[str, dict[str, Any]] = {}
-    for number, probe in enumerate(probes if asked else ()):
+    for probe in probes if asked else ():
         measured, record = measure(model, probe, reading, tick)
         records[probe.name] = record
         padded = _padding_warning(record["padding_error"], model.dtype)
         for label, criterion, preset, options in asked:
-            full = label if number == 0 else f"{label}@{probe.name}"
+            full = label if probe.name == (first or probes[0].name) else f"{label}@{probe.name}"
             outcome = criterion.score(measured, **options)
             warnings = (*outcome.warnings, *_warnings(outcome, criterion, reading), *padded)
             found = _scores(full, criterion, preset, options, outcome, model)

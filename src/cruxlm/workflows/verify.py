@@ -50,7 +50,7 @@ def verify(
     criteria: Sequence[CriterionSpec] | str = DEFAULT_CRITERIA,
     window: int = DEFAULT_WINDOW,
     scans: Sequence[str | Path | Scan] = (),
-    probe: ProbeSpec = "builtin",
+    probe: ProbeSpec | Sequence[ProbeSpec] = "builtin",
     field: str | None = None,
     prompts: int = DEFAULT_PROMPTS,
     evaluator: str = "loss",
@@ -72,7 +72,7 @@ def verify(
         window: Width of the run of blocks in question, of ``WINDOWS``.
         scans: Saved scans of the models before, one a pair (or one, when all pairs begin with the
             same model): what they selected by is in question then.
-        probe: What criteria of states read.
+        probe: What criteria of states read; of several, the first is in question.
         field: Field of a row that holds the prompt.
         prompts: Prompts of the probe.
         evaluator: By name: loss, choice, generation or forced.
@@ -90,7 +90,7 @@ def verify(
     _check(pairs, window, control, scans)
     known = [s if isinstance(s, Scan) else Scan.load(s) for s in scans]
     asked_about = known[0].primary.label if known else requests[0][0]
-    (asked,) = requested_probes(probe, field)
+    probes = requested_probes(probe, field)
     reading = Reading(
         n=whole_number(prompts, "prompts", FEWEST), pooling="last", tokens=FEWEST, template="auto",
         within_groups=False, batch_size=16, padding="right", seed=seed,
@@ -103,7 +103,7 @@ def verify(
         subject = Subject(before, read.examples, read.evaluator, seed=seed, cache=Cache())
         held = _of_scan(known[min(number, len(known) - 1)], before) if known else {}
         rest = [request for request in requests if request[0] not in held]
-        own = _predictors(subject, after, asked, rest, reading, control, show_progress)
+        own = _predictors(subject, after, probes, rest, reading, control, show_progress)
         found.append(_pair(base, tuned, subject, after, {**held, **own}, window, show_progress))
     predictions = predicted(found, asked_about, f"window {window}", seed=seed)
     primary = (predictions[0].predictor, predictions[0].target)
@@ -122,7 +122,7 @@ def verify(
             "device": before.device,
             "attention": before.attention,
             "seed": seed,
-            "probe": asked.name,
+            "probes": [asked.name for asked in probes],
             "prompts": prompts,
             "control": control,
         },
@@ -192,7 +192,7 @@ def _of_scan(scan: Scan, before: LoadedModel) -> dict[str, Scores]:
 def _predictors(
     subject: Subject,
     after: LoadedModel,
-    probe: Probe,
+    probes: Sequence[Probe],
     requests: Sequence[Request],
     reading: Reading,
     control: str | None,
@@ -201,18 +201,18 @@ def _predictors(
     """Scores of the model before, by label; those of its controls behind them."""
     before = subject.model
     states = [request for request in requests if reads_states(request[1])]
-    read = tokenised([probe], before, reading) if states else []
-    grouped = any(p.groups is not None for p in read)
+    read = tokenised(probes, before, reading) if states else []
+    grouped = [p for p in read if p.groups is not None]
     fresh = None if control is None else untrained(before, reading.seed)
-    passes = 1 + grouped + (fresh is not None)
     found: dict[str, Scores] = {}
-    total = passes * sum(len(p.prompts) for p in read)
+    passes = [*read, *grouped, *(read if fresh is not None else ())]
+    total = sum(len(p.prompts) for p in passes)
     with progress("scanning", total, show=show_progress and bool(read)) as tick:
         scores, _ = state_scores(before, read, states, reading, tick)
         if grouped:  # most of a mixed probe's variance may be which family a prompt is of
             centred = [request for request in states if request[1].centres]
             within, _ = state_scores(
-                before, read, centred, replace(reading, within_groups=True), tick
+                before, grouped, centred, replace(reading, within_groups=True), tick, read[0].name
             )
             found |= {f"{label}, within groups": s for label, s in within.items()}
         if fresh is not None:
