@@ -79,7 +79,7 @@ def test_check_compares(crux, monkeypatch):
     monkeypatch.setattr(
         "studies.tiny_study.TINY", with_run(lambda count, seed: draw(count, seed + 1))
     )
-    said = crux("run", "tiny", "--check", code=2)
+    said = crux("run", "tiny", "--check", "--workers", "1", code=2)
     assert said.startswith("crux: 6 of 6 cells are not what they are when run again (draw-0: mean")
 
 
@@ -94,6 +94,7 @@ def test_kept_cells_of_other_code_are_told(crux, tmp_path):
 def test_refusals_are_one_line(crux, tmp_path):
     assert "there is no study 'tyni': did you mean 'tiny'" in crux("run", "tyni", code=2)
     assert "no cell of tiny matches 'x'" in crux("run", "tiny", "--cells", "x", code=2)
+    assert "workers must be 1 or more, not 0" in crux("run", "tiny", "--workers", "0", code=2)
     assert "has no cell draw-0 to check (6 of 6" in crux("run", "tiny", "--check", code=2)
     (tmp_path / "file").write_text("")
     said = crux("run", "tiny", "--out", "file", code=2)

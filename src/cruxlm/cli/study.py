@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -49,6 +49,12 @@ def run(
     check: Annotated[
         bool, typer.Option("--check", help="Run cells again and compare; nothing is written.")
     ] = False,
+    workers: Annotated[
+        int | None, typer.Option(help="Cells run at a time; one a core without it.")
+    ] = None,
+    ray: Annotated[
+        bool, typer.Option("--ray", help="Run them over Ray: RAY_ADDRESS, else this machine.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, not a table.")] = False,
 ) -> None:
     """Run the cells of a study that are not there yet; stopped, it goes on where it was."""
@@ -56,6 +62,7 @@ def run(
     from rich.text import Text
 
     with importing():
+        from cruxlm.runtime.environment import cores
         from cruxlm.studies.registry import STUDIES
         from cruxlm.studies.run import check_study, run_study
 
@@ -69,14 +76,20 @@ def run(
     if cost:
         _print_cost(chosen.name, folder, cells, as_json)
         return
+    asked: dict[str, Any] = {
+        "cells": cells,
+        "workers": cores() if workers is None else workers,
+        "ray": ray,
+        "show_progress": not as_json,
+    }
     if check:
-        same = check_study(chosen, folder, cells=cells, show_progress=not as_json)
+        same = check_study(chosen, folder, **asked)
         if as_json:
             print(json.dumps({"study": chosen.name, "same": list(same)}, indent=1))
         else:
             say(f"{len(same)} of {len(chosen.cells)} cells run again: the same numbers")
         return
-    done = run_study(chosen, folder, cells=cells, show_progress=not as_json)
+    done = run_study(chosen, folder, **asked)
     if as_json:
         found = {
             "study": chosen.name,

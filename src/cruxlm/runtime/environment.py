@@ -1,5 +1,6 @@
 """What a result says of the software and the machine that made it."""
 
+import os
 import platform
 import shutil
 import sys
@@ -29,6 +30,12 @@ def package_versions() -> dict[str, str]:
         except PackageNotFoundError:
             found[name] = "not installed"
     return found
+
+
+def cores() -> int:
+    """Processor cores that this process may use."""
+    allowed = getattr(os, "sched_getaffinity", None)  # not on macOS or Windows
+    return len(allowed(0)) if allowed is not None else os.cpu_count() or 1
 
 
 def peak_memory_mib() -> float | None:

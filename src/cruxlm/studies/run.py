@@ -1,28 +1,24 @@
 """Run a study: the cells that are not there yet, then the page; or run cells again and compare."""
 
 import os
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from pathlib import Path
 
-from cruxlm.results.scores import plain
-from cruxlm.runtime.environment import peak_memory_mib
 from cruxlm.runtime.errors import OutputError, ResultError
 from cruxlm.runtime.files import check_writable, remove_left_overs, write_all
 from cruxlm.runtime.progress import progress
 from cruxlm.studies.page import page_files
 from cruxlm.studies.stored import (
     CELLS,
-    Run,
     StoredCell,
     difference,
     save_cell,
     stored_cells,
 )
 from cruxlm.studies.study import Study
+from cruxlm.studies.workers import ran
 
 
 @dataclass(frozen=True)
@@ -44,17 +40,25 @@ class StudyRun:
 
 
 def run_study(
-    study: Study, folder: Path, *, cells: str = "*", show_progress: bool = False
+    study: Study,
+    folder: Path,
+    *,
+    cells: str = "*",
+    workers: int = 1,
+    ray: bool = False,
+    show_progress: bool = False,
 ) -> StudyRun:
     """Run the cells that match and are not there yet; with the last of them the page is made.
 
-    Killed at any moment and run again, a study ends with the same numbers; at most the cell that
-    was running is lost.
+    Killed at any moment and run again, a study ends with the same numbers; at most the cells that
+    were running are lost.
 
     Args:
         study: The study.
         folder: Its folder; cells that are there already are kept.
         cells: Pattern of the cells to run, as for file names.
+        workers: How many cells run at a time; see ``workers.ran``.
+        ray: Whether they run over Ray.
         show_progress: Whether to show a bar on a terminal.
 
     Raises:
@@ -67,7 +71,7 @@ def run_study(
     code = {cell.name: study.code_hashes(cell) for cell in study.cells}
     check_writable(folder / CELLS)
     stored_cells(study, folder)  # refused before a folder is made
-    made = []
+    made: set[str] = set()
     with _alone(folder / CELLS):
         remove_left_overs(folder / CELLS, {f"{cell.name}.json" for cell in study.cells})
         found = stored_cells(study, folder)
@@ -75,16 +79,10 @@ def run_study(
         total = round(sum(cell.cost_seconds for cell in left))
         with progress(f"study {study.name}", total, show=show_progress and bool(left)) as tick:
             spent = 0.0
-            for cell in left:
-                began = time.perf_counter()
-                result = cell.run(**cell.options)
-                run: Run = {
-                    "seconds": round(time.perf_counter() - began, 3),
-                    "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-                    "peak_memory_mib": peak_memory_mib(),
-                }
-                save_cell(study, cell, folder, result, code[cell.name], run)
-                made.append(cell.name)
+            for done in ran(left, workers, ray=ray):
+                cell = done.cell
+                save_cell(study, done, folder, code[cell.name])
+                made.add(cell.name)
                 tick(round(spent + cell.cost_seconds) - round(spent))
                 spent += cell.cost_seconds
         found = stored_cells(study, folder)
@@ -95,12 +93,19 @@ def run_study(
             remove_left_overs(folder, set(files))
             held = {name: data for name, data in files.items() if _bytes(folder / name) != data}
             write_all(folder, held)
+    new = tuple(cell.name for cell in study.cells if cell.name in made)
     other = tuple(name for name, cell in found.items() if cell.code != code[name])
-    return StudyRun(folder, found, tuple(made), missing, other, lead)
+    return StudyRun(folder, found, new, missing, other, lead)
 
 
 def check_study(
-    study: Study, folder: Path, *, cells: str = "*", show_progress: bool = False
+    study: Study,
+    folder: Path,
+    *,
+    cells: str = "*",
+    workers: int = 1,
+    ray: bool = False,
+    show_progress: bool = False,
 ) -> tuple[str, ...]:
     """Run cells again and compare them with those in the folder; the names of those that agree.
 
@@ -121,12 +126,12 @@ def check_study(
     differences = []
     total = round(sum(cell.cost_seconds for cell in wanted))
     with progress(f"checking {study.name}", total, show=show_progress) as tick:
-        for cell in wanted:
-            again = plain(cell.run(**cell.options))
-            differs = difference(found[cell.name].result, again, study.tolerance)
+        for done in ran(wanted, workers, ray=ray):
+            name = done.cell.name
+            differs = difference(found[name].result, done.result, study.tolerance)
             if differs is not None:
-                differences.append(f"{cell.name}: {differs}")
-            tick(round(cell.cost_seconds))
+                differences.append(f"{name}: {differs}")
+            tick(round(done.cell.cost_seconds))
     if differences:
         raise ResultError(
             f"{len(differences)} of {len(wanted)} cells are not what they are when run again "

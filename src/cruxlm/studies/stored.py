@@ -9,7 +9,6 @@ from typing import Any, TypedDict
 
 from cruxlm.results.schema import Number, check_shape
 from cruxlm.results.scores import plain
-from cruxlm.runtime.environment import package_versions
 from cruxlm.runtime.errors import ResultError
 from cruxlm.runtime.files import write_all
 from cruxlm.studies.study import Cell, Study
@@ -47,6 +46,20 @@ class CellRecord(TypedDict):
 
 
 @dataclass(frozen=True)
+class Ran:
+    """A cell that was just run."""
+
+    cell: Cell
+    """The cell."""
+    result: Mapping[str, Any]
+    """What it found, as plain data."""
+    versions: Mapping[str, str]
+    """Versions of what it was run with."""
+    run: Run
+    """What may differ between equal runs."""
+
+
+@dataclass(frozen=True)
 class StoredCell:
     """A cell that was run."""
 
@@ -60,26 +73,20 @@ class StoredCell:
     """How long it took."""
 
 
-def save_cell(
-    study: Study,
-    cell: Cell,
-    folder: Path,
-    result: Mapping[str, Any],
-    code: Mapping[str, str],
-    run: Run,
-) -> None:
+def save_cell(study: Study, ran: Ran, folder: Path, code: Mapping[str, str]) -> None:
     """Write what a cell found into a study's folder, with where it comes from."""
+    name = ran.cell.name
     record: CellRecord = {
         "format": FORMAT,
         "study": study.name,
-        "cell": cell.name,
-        "options": plain(cell.options),
-        "result": plain(result),
-        "provenance": {"versions": package_versions(), "code": dict(code)},
-        "run": run,
+        "cell": name,
+        "options": plain(ran.cell.options),
+        "result": plain(ran.result),
+        "provenance": {"versions": dict(ran.versions), "code": dict(code)},
+        "run": ran.run,
     }
     text = json.dumps(record, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
-    write_all(folder / CELLS, {f"{cell.name}.json": text.encode("utf-8")})
+    write_all(folder / CELLS, {f"{name}.json": text.encode("utf-8")})
 
 
 def stored_cells(study: Study, folder: Path) -> dict[str, StoredCell]:
