@@ -5,7 +5,6 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from scipy.sparse import csr_matrix
 from scipy.special import entr
 from torch import Tensor
 
@@ -66,7 +65,7 @@ def shared_information(one: Labels, other: Labels) -> float:
     entropy = (rows + cols) / 2
     if entropy == 0:
         return 1.0  # two partitions of one part each
-    expected = float(expected_mutual_information(csr_matrix(table), samples))
+    expected = float(expected_mutual_information(table, samples))
     shared = rows + cols - joint - expected
     # Where every sample is a part of its own, nothing is left above what is expected.
     return shared / max(entropy - expected, float(np.finfo(float).eps))
