@@ -62,7 +62,7 @@ def backdoor_page(results: Cells) -> Page:
 
 def lead(found: Figures) -> str:
     """The verdict on the paper's claim, and the figures that it rests on."""
-    worked = _worked(found)
+    worked = that_work(found)
     if not worked:
         return "Cannot be said: no attack succeeds on the undefended models."
     gain = found.difference("critical", "none", worked)
@@ -93,7 +93,7 @@ def verdict(gain: Difference, company: Mapping[str, Difference]) -> str:
     return f"Holds in part: freezing helps, and these blocks do beyond {', '.join(better)} only."
 
 
-def _worked(found: Figures) -> list[Condition]:
+def that_work(found: Figures) -> list[Condition]:
     """The conditions in which the undefended attack succeeds."""
     return [c for c in found.conditions if found.share(c, "none") >= WORKED]
 
@@ -154,7 +154,7 @@ def _arms(found: Figures) -> Section:
 
 
 def _layers(found: Figures) -> Section:
-    worked = _worked(found)
+    worked = that_work(found)
     if not worked:
         return Section("Is it the layer?", "No attack succeeds undefended: nothing to compare.")
     shown = [(f"{arm} over none", found.difference(arm, "none", worked)) for arm in found.arms

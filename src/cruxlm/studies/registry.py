@@ -16,6 +16,7 @@ STUDIES: "Registry[Study]" = Registry(
     builtin={
         "calibration": "cruxlm.studies.calibration:CALIBRATION",
         "backdoor": "cruxlm.studies.backdoor:BACKDOOR",
+        "spectral_insights": "cruxlm.studies.spectral.study:SPECTRAL",
     },
     aliases={},
     group="cruxlm.studies",

@@ -74,10 +74,13 @@ class Study:
 
         These are the study's and the one that its ``run`` is in, unless that is a script.
         """
-        found = {}
-        for name in sorted({*self.code, cell.run.__module__} - {"__main__"}):
-            spec = find_spec(name)
-            if spec is None or spec.origin is None:
-                raise ValueError(f"the study {self.name} names a module that is not there: {name}")
-            found[name] = hashlib.sha256(Path(spec.origin).read_bytes()).hexdigest()[:16]
-        return found
+        named = sorted({*self.code, cell.run.__module__} - {"__main__"})
+        return {name: code_hash(name) for name in named}
+
+
+def code_hash(module: str) -> str:
+    """The hash of a module's source."""
+    spec = find_spec(module)
+    if spec is None or spec.origin is None:
+        raise ValueError(f"there is no module {module}")
+    return hashlib.sha256(Path(spec.origin).read_bytes()).hexdigest()[:16]

@@ -1,0 +1,77 @@
+"""Table 4 of the paper: does freezing the critical blocks keep a backdoor out?"""
+
+from cruxlm.charts.intervals import Row, interval_chart
+from cruxlm.studies.page import Section
+from cruxlm.studies.spectral.claim import Cells, Claim, Verdict, advice
+
+OF_BACKDOOR: dict[str, Verdict] = {
+    "Does not hold": "does not hold",
+    "Holds here": "holds",
+    "Not distinguishable from depth": "not distinguishable from depth",
+    "Holds in part": "holds in part",
+}
+"""What the study ``backdoor`` begins its verdict with."""
+
+
+def claim(cells: Cells) -> Claim:
+    """The claim, from the cell ``defence``, which reads the study ``backdoor``."""
+    cell = cells["defence"]
+    said = "; ".join(
+        f"{name} {100 * one['mean']:.0f} ({100 * (one['mean'] - one['halfwidth']):.0f} to "
+        f"{100 * (one['mean'] + one['halfwidth']):.0f})"
+        for name, one in {"none": cell["gain"], **cell["beyond"]}.items()
+        if one is not None
+    )
+    reached = verdict(cell["verdict"])
+    return Claim(
+        name="Defence",
+        published="Freezing the critical blocks keeps a backdoor out: success 54.3 % without a "
+        "defence, 31.3 % with as many others frozen, 17.0 % with the critical ones (table 4).",
+        verdict=reached,
+        found=f"Points of success that freezing the critical blocks takes off, beyond: {said}."
+        if said
+        else "No attack succeeds undefended.",
+        change="An attack that succeeds undefended and fails with the critical blocks frozen, and "
+        "not with others: `crux defend` shows both beside each other.",
+        therefore=advice(
+            reached,
+            "Freeze what the scan selects when you tune on data that you do not trust.",
+            "Do not rely on frozen blocks: screen the rows (`crux screen`) and measure what is "
+            "left (`crux defend`).",
+        ),
+        cells="defence",
+        sections=[
+            Section(
+                "Defence: what freezing leaves",
+                "Success of each attack with five of 24 blocks frozen, mean over three base "
+                f"models; from the {cell['cells']} cells of the study backdoor.",
+                ("attack", *next(iter(cell["success"].values()))),
+                [
+                    [name, *(f"{100 * share:.0f} %" for share in held.values())]
+                    for name, held in cell["success"].items()
+                ],
+                "defence",
+                interval_chart(_rows(cells), label="points taken off success", across="points"),
+            )
+        ],
+    )
+
+
+def verdict(said: str | None) -> Verdict:
+    """The study's own verdict in this one's words."""
+    if said is None:
+        return "cannot be said"
+    return next(own for start, own in OF_BACKDOOR.items() if said.startswith(start))
+
+
+def _rows(cells: Cells) -> list[Row]:
+    cell = cells["defence"]
+    held = {} if cell["gain"] is None else {"none": cell["gain"], **cell["beyond"]}
+    return [
+        (
+            f"critical over {name}",
+            100 * one["mean"],
+            (100 * (one["mean"] - one["halfwidth"]), 100 * (one["mean"] + one["halfwidth"])),
+        )
+        for name, one in held.items()
+    ]
