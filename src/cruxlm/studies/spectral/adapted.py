@@ -31,7 +31,14 @@ CONTROLS = {
 
 
 def adaptation(
-    *, family: str, base: int, steps: int, batch: int, learning_rates: Sequence[float], draw: int
+    *,
+    family: str,
+    base: int,
+    steps: int,
+    batch: int,
+    learning_rates: Sequence[float],
+    draw: int,
+    accuracy: bool = True,
 ) -> dict[str, Any]:
     """Every arm at its own best learning rate, on one family, from one base."""
     model = load_model(resolve(f"{PREFIX}base-{base}"))
@@ -53,6 +60,7 @@ def adaptation(
             steps=steps,
             batch=batch,
             lisa_blocks=TRAINED,
+            accuracy=accuracy,
         )
     return {
         "family": family,

@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 
 from cruxlm.charts.intervals import Row, interval_chart
-from cruxlm.numerics.joint import Joint
 from cruxlm.numerics.ranks import explained_by_depth
 from cruxlm.studies.page import Section
 from cruxlm.studies.spectral import prediction_rule
@@ -16,11 +15,11 @@ from cruxlm.studies.spectral.prediction_rule import (
     KINDS,
     PAPER,
     SETS,
+    Judged,
     Predicted,
-    joint,
     judged,
-    phrase,
     untrained,
+    verdict,
 )
 from cruxlm.studies.spectral.world import TURNS, curve
 from cruxlm.studies.study import code_hash
@@ -36,13 +35,13 @@ PREDICTORS = ("dynamics", "dynamics:paper", "block_influence", "angular_distance
 def claim(cells: Cells) -> Claim:
     """The claim, from the cells ``predict-*``."""
     found = {
-        f"{kind}, {which}": joint(of(cells, f"predict-{kind}-{which}-"), *DEFAULT)
+        f"{kind}, {which}": judged(of(cells, f"predict-{kind}-{which}-"), *DEFAULT)
         for kind in KINDS
         for which in SETS
     }
-    reached = judged(cells)
+    reached = verdict(cells)
     said = "; ".join(
-        f"{name} {number(one.rho)}, {number(one.partial)} given depth"
+        f"{name} {number(one.joint.rho)}, {number(one.joint.partial)} given depth"
         for name, one in found.items()
     )
     return Claim(
@@ -72,13 +71,16 @@ def claim(cells: Cells) -> Claim:
     )
 
 
-def _line(name: str, found: Joint, bare: Joint | None = None) -> list[str]:
-    line = [name, number(found.rho), number(found.partial), number(found.p),
-            number(found.p_shared), phrase(found)]  # fmt: skip
-    return line if bare is None else [*line, f"{number(bare.rho)} | {number(bare.partial)}"]
+def _line(name: str, found: Judged, bare: Judged | None = None) -> list[str]:
+    one = found.joint
+    numbers = (one.rho, one.partial, one.p, one.p_shared, found.own.mean)
+    line = [name, *map(number, numbers), found.phrase]
+    if bare is None:
+        return line
+    return [*line, f"{number(bare.joint.rho)} | {number(bare.joint.partial)}"]
 
 
-HEADER = ("", "rho", "given depth", "p", "p, shared", "verdict")
+HEADER = ("", "rho", "given depth", "p", "p, shared", "own", "verdict")
 
 
 def _sets(cells: Cells) -> Section:
@@ -87,8 +89,8 @@ def _sets(cells: Cells) -> Section:
         for which in SETS:
             held = of(cells, f"predict-{kind}-{which}-")
             for asked, how in ((DEFAULT, "as Crux"), (PAPER, "as published")):
-                bare = joint(held, *untrained(asked))
-                rows.append(_line(f"{name}, {which}, {how}", joint(held, *asked), bare))
+                bare = judged(held, *untrained(asked))
+                rows.append(_line(f"{name}, {which}, {how}", judged(held, *asked), bare))
     frozen = {cell.get("analysis") for cell in of(cells, "predict-")} - {None}
     now = code_hash(prediction_rule.__name__)
     same = "the same as now" if frozen == {now} else "another than now: read the first two columns"
@@ -97,7 +99,9 @@ def _sets(cells: Cells) -> Section:
         "Mean over pairs of Spearman's correlation of dynamics (read on the task's own prompts) "
         "with the share of the gain that undoing three blocks takes back, and the same given "
         "depth; p by circular shifts of what depth leaves, independent for independent models and "
-        "(shared) for all alike. As published: biased CKA, five blocks. Beside it what the same "
+        "(shared) for all alike. Own: how much better, given depth, a model's own curve does than "
+        "those of the other models; where it is not clear of zero, a table of blocks would do as "
+        "well. As published: biased CKA, five blocks. Beside it what the same "
         "criterion of the untrained network gives: rho | given depth. Open families are those "
         f"that the analysis was written on ({_listed(cells, 'open')}); aside those that were tuned "
         f"on afterwards ({_listed(cells, 'aside')}): the analysis was then {same}.",
@@ -117,14 +121,14 @@ def _families(cells: Cells) -> Section:
         for which in SETS:
             for cell in of(cells, f"predict-{kind}-{which}-"):
                 name = f"{kind}, {cell['family']}"
-                found = joint([cell], *DEFAULT)
+                found = judged([cell], *DEFAULT)
                 kept = [explained_by_depth(_whole(pair)) for pair in cell["pairs"]]
                 gain = mean([1 - pair["after"] / pair["before"] for pair in cell["pairs"]])
                 rows.append([*_line(name, found), number(mean(kept)), f"{gain:.0%}"])
                 one = _stored(cell, *DEFAULT)
                 ends = None if one["low"] is None else (one["low"], one["high"])
-                if found.rho is not None:
-                    drawn.append((name, found.rho, ends))
+                if found.joint.rho is not None:
+                    drawn.append((name, found.joint.rho, ends))
     shown: list[Row] = drawn
     return Section(
         "Prediction, family by family",
@@ -157,9 +161,9 @@ def _predictors(cells: Cells) -> Section:
     held = {kind: of(cells, f"predict-{kind}-") for kind in KINDS}
     rows = []
     for name in PREDICTORS:
-        found = [joint(cells, name, DEFAULT[1]) for cells in held.values()]
-        numbers = [number(value) for one in found for value in (one.rho, one.partial)]
-        rows.append([name, *numbers, *map(phrase, found)])
+        found = [judged(cells, name, DEFAULT[1]) for cells in held.values()]
+        numbers = [number(v) for one in found for v in (one.joint.rho, one.joint.partial)]
+        rows.append([name, *numbers, *(one.phrase for one in found)])
     return Section(
         "Prediction, by what",
         "Every criterion of the model before (weight_change sees both) against what undoing three "
@@ -173,8 +177,8 @@ def _predictors(cells: Cells) -> Section:
 def _probes(cells: Cells) -> Section:
     held = of(cells, "predict-base-")
     rows = [
-        _line(said, joint(held, f"dynamics{end}", DEFAULT[1]),
-              None if "within" in end else joint(held, f"dynamics{end}, untrained", DEFAULT[1]))
+        _line(said, judged(held, f"dynamics{end}", DEFAULT[1]),
+              None if "within" in end else judged(held, f"dynamics{end}, untrained", DEFAULT[1]))
         for end, said in PROBES.items()
     ]  # fmt: skip
     rows = [[*row, ""] if len(row) == len(HEADER) else row for row in rows]
@@ -216,9 +220,9 @@ def _real(cells: Cells) -> Section:
     rows = []
     for cell in of(cells, "real-"):
         (pair,) = cell["pairs"]
-        found = joint([cell], "dynamics", "window 1")
+        found = judged([cell], "dynamics", "window 1")
         losses = f"{pair['before']:.2f}", f"{pair['after']:.2f}"
-        said = number(found.rho), f"{found.centres}", phrase(found)
+        said = number(found.joint.rho), f"{found.joint.centres}", found.phrase
         rows.append([cell["models"][0], cell["data"], *losses, *said])
     return Section(
         "Real models",

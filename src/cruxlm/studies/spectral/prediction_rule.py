@@ -3,14 +3,14 @@
 Cells of those families keep the hash of this module, so that a reader sees whether it has changed.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
-
-import numpy as np
 
 from cruxlm.criteria.agreement import PREDICTS, prediction
 from cruxlm.numerics.joint import Joint, joint_association
-from cruxlm.studies.spectral.claim import Cells, Verdict, of
+from cruxlm.numerics.ranks import Curve, association
+from cruxlm.studies.spectral.claim import Cells, Interval, Verdict, interval, mean, of
 from cruxlm.studies.spectral.world import curve
 
 Predicted = Mapping[str, Any]
@@ -23,21 +23,81 @@ DEFAULT, PAPER = ("dynamics", "window 3"), ("dynamics:paper", "window 5")
 BEYOND = "predicts beyond depth"
 
 
-def judged(cells: Cells) -> Verdict:
+@dataclass(frozen=True)
+class Judged:
+    """What a predictor is worth over some cells."""
+
+    joint: Joint
+    """Its agreement with what undoing costs; pairs of one base are one run."""
+    own: Interval
+    """How much better a model's own curve does than those of the other models, given depth.
+
+    What the curves of all models share, whatever its shape, is a function of the block's place:
+    a table of blocks would do as well, and the correlation given depth takes out only what follows
+    the ranks of two measures of it.
+    """
+
+    @property
+    def phrase(self) -> str:
+        """What may be said of it, also if the runs share a shape."""
+        said = prediction(self.joint)
+        if said != BEYOND:
+            return said
+        shared = self.joint.p_shared is None or self.joint.p_shared > PREDICTS
+        return "not distinguishable from depth" if shared or not self.own.positive else said
+
+
+def judged(cells: Iterable[Predicted], predictor: str, target: str) -> Judged:
+    """A predictor and a target over all pairs of some cells."""
+    held = list(cells)
+    pairs = [pair for cell in held for pair in cell["pairs"]]
+    curves = [_both(pair, pair, predictor, target) for pair in pairs]
+    found = joint_association(curves, [pair["run"] for pair in pairs])
+    return Judged(found, _own(held, predictor, target))
+
+
+def _own(cells: Sequence[Predicted], predictor: str, target: str) -> Interval:
+    by_run: dict[str, list[float | None]] = {}
+    for cell in cells:
+        for pair in cell["pairs"]:
+            found = [
+                (other["run"] == pair["run"], _partial(other, pair, predictor, target))
+                for other in cell["pairs"]
+            ]
+            own = mean([value for same, value in found if same])
+            others = mean([value for same, value in found if not same])
+            if own is not None and others is not None:
+                by_run.setdefault(pair["run"], []).append(own - others)
+    return interval([mean(values) for values in by_run.values()])
+
+
+def _partial(
+    before: Mapping[str, Any], after: Mapping[str, Any], predictor: str, target: str
+) -> float | None:
+    return association(*_both(before, after, predictor, target)).partial
+
+
+def _both(
+    before: Mapping[str, Any], after: Mapping[str, Any], predictor: str, target: str
+) -> tuple[Curve, Curve]:
+    return curve(before["predictors"][predictor]), curve(after["measured"][target])
+
+
+def verdict(cells: Cells) -> Verdict:
     """The verdict on the claim, from the cells ``predict-*``."""
     conditions = {
         f"{kind}, {which}": of(cells, f"predict-{kind}-{which}-")
         for kind in KINDS
         for which in SETS
     }
-    return verdict(
-        {name: phrase(joint(held, *DEFAULT)) for name, held in conditions.items()},
-        {name: phrase(joint(held, *untrained(DEFAULT))) for name, held in conditions.items()},
+    return comes_to(
+        {name: judged(held, *DEFAULT).phrase for name, held in conditions.items()},
+        {name: judged(held, *untrained(DEFAULT)).phrase for name, held in conditions.items()},
     )
 
 
-def verdict(phrases: Mapping[str, str], bare: Mapping[str, str]) -> Verdict:
-    """What phrases of `prediction` over conditions come to; those of untrained networks beside."""
+def comes_to(phrases: Mapping[str, str], bare: Mapping[str, str]) -> Verdict:
+    """What phrases over conditions come to; those of untrained networks beside them."""
     said = list(phrases.values())
     if all(phrase == "too few blocks to say" for phrase in said):
         return "cannot be said"
@@ -49,28 +109,6 @@ def verdict(phrases: Mapping[str, str], bare: Mapping[str, str]) -> Verdict:
         return "holds in part"
     depth = sum(phrase == "not distinguishable from depth" for phrase in said)
     return "not distinguishable from depth" if depth > len(said) / 2 else "does not hold"
-
-
-def phrase(found: Joint) -> str:
-    """What may be said of a joint prediction, also if the runs share a shape."""
-    said = prediction(found)
-    if said == BEYOND and (found.p_shared is None or found.p_shared > PREDICTS):
-        return "not distinguishable from depth"
-    return said
-
-
-def joint(cells: Iterable[Predicted], predictor: str, target: str) -> Joint:
-    """A predictor and a target over all pairs of some cells; pairs of one base are one run."""
-    pairs = [pair for cell in cells for pair in cell["pairs"]]
-    curves = [_both(pair, predictor, target) for pair in pairs]
-    return joint_association(curves, [pair["run"] for pair in pairs])
-
-
-def _both(pair: Mapping[str, Any], predictor: str, target: str) -> Any:
-    before, after = curve(pair["predictors"][predictor]), curve(pair["measured"][target])
-    missing = ~(np.isfinite(before) & np.isfinite(after))
-    before[missing] = after[missing] = np.nan
-    return before, after
 
 
 def untrained(asked: tuple[str, str]) -> tuple[str, str]:
