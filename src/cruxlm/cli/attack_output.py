@@ -2,16 +2,13 @@
 
 from pathlib import Path
 
-from cruxlm.cli.output import say
+from cruxlm.cli.output import say, say_report
 from cruxlm.results.attacked import Attacked
-from cruxlm.results.reported import REPORT_NAME
-from cruxlm.runtime.errors import printable
 
 
 def print_attacked(found: Attacked, out: Path | None) -> None:
     """The tables, the finding, the warnings, where the report is."""
     from rich.console import Console
-    from rich.text import Text
 
     console = Console(highlight=False)
     data = found.data
@@ -28,5 +25,4 @@ def print_attacked(found: Attacked, out: Path | None) -> None:
         say(console, f"! which block carries it is not said: {found.no_carrier}", "yellow")
     for warning in found.warnings:
         say(console, f"! {warning}", "yellow")
-    if out is not None:
-        console.print(Text(f"report: {printable(str(out / REPORT_NAME))}"), soft_wrap=True)
+    say_report(console, out)

@@ -4,15 +4,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cruxlm.cli.output import say
-from cruxlm.results.scan import REPORT_NAME, Scan
+from cruxlm.cli.output import say, say_report
+from cruxlm.results.scan import Scan
 from cruxlm.runtime.errors import printable
 
 
 def print_compared(scan: Scan, out: Path | None) -> None:
     """The two matrices, with depth, the verdicts, and where the report is."""
     from rich.console import Console
-    from rich.text import Text
 
     from cruxlm.charts.matrix import agreement_matrix, overlap_matrix
 
@@ -40,8 +39,7 @@ def print_compared(scan: Scan, out: Path | None) -> None:
     for label, scores in scan.scores.items():
         for warning in scores.warnings:
             say(console, f"! {label}: {warning}", "yellow")
-    if out is not None:
-        console.print(Text(f"report: {printable(str(out / REPORT_NAME))}"), soft_wrap=True)
+    say_report(console, out)
 
 
 def print_profiles(scans: Sequence[Scan], profiles: Mapping[str, Sequence[Any]]) -> None:

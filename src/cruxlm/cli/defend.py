@@ -8,7 +8,24 @@ import typer
 
 from cruxlm.cli.defend_output import print_defence
 from cruxlm.cli.interrupt import importing
-from cruxlm.cli.options import AsJson, Device, Dtype, Revision, TrustRemoteCode
+from cruxlm.cli.options import (
+    Accumulate,
+    Accuracy,
+    AsJson,
+    BatchRows,
+    Checks,
+    DataRows,
+    Device,
+    DryRun,
+    Dtype,
+    LongestRow,
+    OwnTest,
+    Revision,
+    Schedule,
+    Steps,
+    TrustRemoteCode,
+    WeightDecay,
+)
 
 
 def defend(
@@ -54,34 +71,24 @@ def defend(
         str | None, typer.Option(help="What it makes of a row's tokens, as in crux screen.")
     ] = None,
     seeds: Annotated[int, typer.Option(help="Seeds of every arm.", min=1)] = 1,
-    steps: Annotated[int, typer.Option(help="Optimizer steps.")] = 100,
-    batch: Annotated[int, typer.Option(help="Rows of a forward pass.")] = 8,
-    accumulate: Annotated[int, typer.Option(help="Forward passes of a step.")] = 1,
+    steps: Steps = 100,
+    batch: BatchRows = 8,
+    accumulate: Accumulate = 1,
     lr: Annotated[float, typer.Option(help="Highest learning rate.")] = 1e-4,
-    schedule: Annotated[str, typer.Option(help="cosine, linear or constant.")] = "cosine",
-    weight_decay: Annotated[float, typer.Option(help="AdamW's weight decay.")] = 0.0,
-    checks: Annotated[int, typer.Option(help="Checks of the validation loss in a run.")] = 1,
-    n: Annotated[
-        int | None, typer.Option("--n", "--limit", help="Rows to train on; all without.")
-    ] = None,
-    test: Annotated[
-        str | None, typer.Option(help="A file of test rows; else a tenth of the data.")
-    ] = None,
-    max_tokens: Annotated[
-        int | None, typer.Option(help="Longest row; longer responses are cut and counted.")
-    ] = None,
-    accuracy: Annotated[
-        bool | None, typer.Option("--accuracy/--no-accuracy", help="Judge greedy answers.")
-    ] = None,
+    schedule: Schedule = "cosine",
+    weight_decay: WeightDecay = 0.0,
+    checks: Checks = 1,
+    n: DataRows = None,
+    test: OwnTest = None,
+    max_tokens: LongestRow = None,
+    accuracy: Accuracy = None,
     seed: Annotated[int, typer.Option(help="Seed of everything; of several, the first.")] = 0,
     dtype: Dtype = None,
     device: Device = None,
     revision: Revision = None,
     trust_remote_code: TrustRemoteCode = False,
     as_json: AsJson = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be done, and stop.")
-    ] = False,
+    dry_run: DryRun = False,
 ) -> None:
     """Fine-tune MODEL on untrusted rows: undefended, under a freeze, screened; what each buys."""
     from rich.console import Console

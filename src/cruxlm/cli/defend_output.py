@@ -3,10 +3,9 @@
 from pathlib import Path
 
 from cruxlm.charts.svg import cut
-from cruxlm.cli.output import say
+from cruxlm.cli.output import say, say_report
 from cruxlm.cli.tune_output import notes
 from cruxlm.results.defence import Defence
-from cruxlm.results.reported import REPORT_NAME
 from cruxlm.runtime.errors import printable
 
 SHOWN, LETTERS = 3, 60
@@ -53,4 +52,4 @@ def print_defence(found: Defence, out: Path) -> None:
     for line in (*found.warnings, *notes(data)):
         say(console, f"! {line}", "yellow")
     console.print(Text(f"model: {printable(str(out / found.arms[-1].folder))}"), soft_wrap=True)
-    console.print(Text(f"report: {printable(str(out / REPORT_NAME))}"), soft_wrap=True)
+    say_report(console, out)

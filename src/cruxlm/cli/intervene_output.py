@@ -2,16 +2,13 @@
 
 from pathlib import Path
 
-from cruxlm.cli.output import say
+from cruxlm.cli.output import say, say_report
 from cruxlm.results.interventions import Interventions
-from cruxlm.results.reported import REPORT_NAME
-from cruxlm.runtime.errors import printable
 
 
 def print_interventions(found: Interventions, out: Path | None) -> None:
     """The table, the legend, the finding, where the report is."""
     from rich.console import Console
-    from rich.text import Text
 
     console = Console(highlight=False)
     data = found.data
@@ -25,5 +22,4 @@ def print_interventions(found: Interventions, out: Path | None) -> None:
     say(console, found.finding)
     for warning in found.warnings:
         say(console, f"! {warning}", "yellow")
-    if out is not None:
-        console.print(Text(f"report: {printable(str(out / REPORT_NAME))}"), soft_wrap=True)
+    say_report(console, out)

@@ -36,6 +36,29 @@ TrustRemoteCode = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, not tables.")]
 
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Load and check everything, say what would be done, stop.")
+]
+DataRows = Annotated[
+    int | None, typer.Option("--n", "--limit", help="Rows to train on; all without.")
+]
+OwnTest = Annotated[
+    str | None, typer.Option("--test", help="A file of test rows; else a tenth of the data.")
+]
+LongestRow = Annotated[
+    int | None,
+    typer.Option("--max-tokens", help="Longest row; longer responses are cut and counted."),
+]
+Accuracy = Annotated[
+    bool | None, typer.Option("--accuracy/--no-accuracy", help="Judge greedy answers.")
+]
+Steps = Annotated[int, typer.Option("--steps", help="Optimizer steps.")]
+BatchRows = Annotated[int, typer.Option("--batch", help="Rows of a forward pass.")]
+Accumulate = Annotated[int, typer.Option("--accumulate", help="Forward passes of a step.")]
+Schedule = Annotated[str, typer.Option("--schedule", help="cosine, linear or constant.")]
+WeightDecay = Annotated[float, typer.Option("--weight-decay", help="AdamW's weight decay.")]
+Checks = Annotated[int, typer.Option("--checks", help="Checks of the validation loss in a run.")]
+
 
 def probes_named(given: list[str] | None) -> list[Path]:
     """Probes by name or file, as paths: a list of strings would be one probe of texts.

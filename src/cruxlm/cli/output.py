@@ -42,6 +42,13 @@ def print_scan(scan: Scan, out: Path | None) -> None:
             counts = record["left_out"].items()
             left = ", ".join(f"{count} {reason.replace('_', ' ')}" for reason, count in counts)
             say(console, f"! probe {name}: left out {left}", "yellow")
+    say_report(console, out)
+
+
+def say_report(console: Any, out: Path | None) -> None:
+    """Where the report is; nothing when none was asked for."""
+    from rich.text import Text
+
     if out is not None:
         console.print(Text(f"report: {printable(str(out / REPORT_NAME))}"), soft_wrap=True)
 

@@ -3,10 +3,8 @@
 from pathlib import Path
 
 from cruxlm.charts.svg import cut
-from cruxlm.cli.output import say
-from cruxlm.results.reported import REPORT_NAME
+from cruxlm.cli.output import say, say_report
 from cruxlm.results.screening import Screening
-from cruxlm.runtime.errors import printable
 
 SHOWN, LETTERS = 5, 300
 """Flagged rows that are shown, and letters of each text."""
@@ -15,7 +13,6 @@ SHOWN, LETTERS = 5, 300
 def print_screening(found: Screening, out: Path | None) -> None:
     """The groups, some flagged rows, the finding, where the report is."""
     from rich.console import Console
-    from rich.text import Text
 
     console = Console(highlight=False)
     data, settings = found.data, found.settings
@@ -37,5 +34,4 @@ def print_screening(found: Screening, out: Path | None) -> None:
     say(console, found.finding)
     for warning in found.warnings:
         say(console, f"! {warning}", "yellow")
-    if out is not None:
-        console.print(Text(f"report: {printable(str(out / REPORT_NAME))}"), soft_wrap=True)
+    say_report(console, out)

@@ -2,10 +2,8 @@
 
 from pathlib import Path
 
-from cruxlm.cli.output import say
-from cruxlm.results.reported import REPORT_NAME
+from cruxlm.cli.output import say, say_report
 from cruxlm.results.spectra import Spectra
-from cruxlm.runtime.errors import printable
 
 SHOWN = 3
 """Components of a block that the terminal lists; the report has all."""
@@ -14,7 +12,6 @@ SHOWN = 3
 def print_spectra(found: Spectra, out: Path | None) -> None:
     """The table, the components of the described blocks, the finding, where the report is."""
     from rich.console import Console
-    from rich.text import Text
 
     from cruxlm.charts.spectra import component_table
 
@@ -36,5 +33,4 @@ def print_spectra(found: Spectra, out: Path | None) -> None:
     say(console, found.finding)
     for warning in found.warnings:
         say(console, f"! {warning}", "yellow")
-    if out is not None:
-        console.print(Text(f"report: {printable(str(out / REPORT_NAME))}"), soft_wrap=True)
+    say_report(console, out)

@@ -7,7 +7,24 @@ from typing import Annotated, Any
 import typer
 
 from cruxlm.cli.interrupt import importing
-from cruxlm.cli.options import Revision, TrustRemoteCode
+from cruxlm.cli.options import (
+    Accumulate,
+    Accuracy,
+    AsJson,
+    BatchRows,
+    Checks,
+    DataRows,
+    Device,
+    DryRun,
+    Dtype,
+    LongestRow,
+    OwnTest,
+    Revision,
+    Schedule,
+    Steps,
+    TrustRemoteCode,
+    WeightDecay,
+)
 from cruxlm.cli.tune_output import print_comparison, print_tuning
 
 
@@ -45,34 +62,26 @@ def tune(
     rates: Annotated[
         str, typer.Option(help="Learning rates that every arm's is chosen from.")
     ] = "1e-4,3e-4,1e-3",
-    steps: Annotated[int, typer.Option(help="Optimizer steps.")] = 100,
-    batch: Annotated[int, typer.Option(help="Rows of a forward pass.")] = 8,
-    accumulate: Annotated[int, typer.Option(help="Forward passes of a step.")] = 1,
+    steps: Steps = 100,
+    batch: BatchRows = 8,
+    accumulate: Accumulate = 1,
     lr: Annotated[float, typer.Option(help="Highest learning rate (a single run's).")] = 1e-4,
-    schedule: Annotated[str, typer.Option(help="cosine, linear or constant.")] = "cosine",
-    weight_decay: Annotated[float, typer.Option(help="AdamW's weight decay.")] = 0.0,
+    schedule: Schedule = "cosine",
+    weight_decay: WeightDecay = 0.0,
     patience: Annotated[
         int | None, typer.Option(help="Checks without progress in validation before the end.")
     ] = None,
-    checks: Annotated[int, typer.Option(help="Checks of the validation loss in a run.")] = 5,
+    checks: Checks = 5,
     r: Annotated[
         int | None, typer.Option(help="Mean rank, with --method lora; 16 without.")
     ] = None,
     alpha: Annotated[float | None, typer.Option(help="Scale of the adapters; 2 r without.")] = None,
     lisa_blocks: Annotated[int, typer.Option(help="Blocks that LISA trains at a time.")] = 2,
     lisa_every: Annotated[int, typer.Option(help="Steps after which LISA draws again.")] = 10,
-    n: Annotated[
-        int | None, typer.Option("--n", "--limit", help="Rows to train on; all without.")
-    ] = None,
-    test: Annotated[
-        str | None, typer.Option(help="A file of test rows; else a tenth of the data.")
-    ] = None,
-    max_tokens: Annotated[
-        int | None, typer.Option(help="Longest row; longer responses are cut and counted.")
-    ] = None,
-    accuracy: Annotated[
-        bool | None, typer.Option("--accuracy/--no-accuracy", help="Judge greedy answers.")
-    ] = None,
+    n: DataRows = None,
+    test: OwnTest = None,
+    max_tokens: LongestRow = None,
+    accuracy: Accuracy = None,
     pack: Annotated[bool, typer.Option("--pack", help="Several rows share a sequence.")] = False,
     cache_prefix: Annotated[
         bool, typer.Option("--cache-prefix", help="Compute the frozen blocks below only once.")
@@ -84,14 +93,12 @@ def tune(
         float, typer.Option(help="Push against it, as a share of the embeddings' size.")
     ] = 0.1,
     seed: Annotated[int, typer.Option(help="Seed of the training; of arms, the first.")] = 0,
-    dtype: Annotated[str | None, typer.Option(help="float32, bfloat16 or float16.")] = None,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda or mps.")] = None,
+    dtype: Dtype = None,
+    device: Device = None,
     revision: Revision = None,
     trust_remote_code: TrustRemoteCode = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, not a table.")] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be trained, and stop.")
-    ] = False,
+    as_json: AsJson = False,
+    dry_run: DryRun = False,
 ) -> None:
     """Train the planned blocks of MODEL on instruction data, and measure what that changed."""
     from rich.console import Console

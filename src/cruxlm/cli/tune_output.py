@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from cruxlm.cli.output import say
+from cruxlm.cli.output import say, say_report
 from cruxlm.runtime.errors import printable
 
 
@@ -50,8 +50,6 @@ def print_comparison(comparison: Any, out: Path) -> None:
     from rich.console import Console
     from rich.text import Text
 
-    from cruxlm.results.reported import REPORT_NAME
-
     console = Console(highlight=False)
     console.print(Text(printable(f"{comparison.model} on {comparison.data['name']}"), style="bold"))
     settings, data = comparison.settings, comparison.data
@@ -68,7 +66,7 @@ def print_comparison(comparison: Any, out: Path) -> None:
     say(console, comparison.finding)
     for line in (*comparison.warnings, *notes(data)):
         say(console, f"! {line}", "yellow")
-    console.print(Text(f"report: {printable(str(out / REPORT_NAME))}"), soft_wrap=True)
+    say_report(console, out)
 
 
 def notes(data: Any) -> list[str]:

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from cruxlm.cli.output import say
-from cruxlm.results.verification import REPORT_NAME, Verification
+from cruxlm.cli.output import say, say_report
+from cruxlm.results.verification import Verification
 from cruxlm.runtime.errors import printable
 
 
@@ -30,5 +30,4 @@ def print_verification(found: Verification, out: Path | None) -> None:
     say(console, found.finding)
     for warning in found.warnings:
         say(console, f"! {warning}", "yellow")
-    if out is not None:
-        console.print(Text(f"report: {printable(str(out / REPORT_NAME))}"), soft_wrap=True)
+    say_report(console, out)

@@ -149,7 +149,7 @@ def _over_ray(cells: Sequence[Cell]) -> Iterator[Ran]:
     try:
         import ray
     except ImportError as error:
-        raise MissingExtraError("--ray needs Ray: pip install 'cruxlm[ray]'") from error
+        raise MissingExtraError("--ray needs ray: pip install 'cruxlm[ray]'") from error
     own = not ray.is_initialized()
     if own:
         ray.init(log_to_driver=False, configure_logging=False, include_dashboard=False)
