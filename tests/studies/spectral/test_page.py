@@ -42,7 +42,7 @@ def test_the_page_has_a_verdict_a_command_and_published_figures_for_each_claim(t
 def test_the_lead_counts_the_verdicts(made):
     said = spectral_page(made).lead
     assert said.startswith("Of 7 claims none hold whole.")
-    assert "does not hold: prediction" in said
+    assert "Does not hold: prediction" in said
     assert spectral_page(cells(prediction="planted")).lead.startswith("Of 7 claims 1 holds whole.")
 
 

@@ -43,7 +43,7 @@ def claim(cells: Cells) -> Claim:
         found="Points of what full training gains that critical blocks gain more, each arm at its "
         f"own best learning rate: {said}.",
         change="Critical blocks that clearly gain more than random draws from the same range on "
-        "tasks of yours: `crux tune --against random,depth-matched,first`.",
+        "tasks of yours: crux tune --against random,depth-matched,first.",
         therefore=advice(
             reached,
             "Where only a few blocks can be trained, train those that the scan selects.",

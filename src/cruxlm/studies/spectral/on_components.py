@@ -48,11 +48,11 @@ def claims(cells: Cells) -> list[Claim]:
             found=f"Without the three leading components the shift of critical blocks loses "
             f"{inside} of itself; negative means that it grows.",
             change="A model whose shifts at critical blocks go away by half without three "
-            "components, and not without three random ones: `crux spectra`.",
+            "components, and not without three random ones: crux spectra.",
             therefore=advice(
                 driven,
                 "The leading components at a critical block are where to look for its work.",
-                "Read a component's own share of the shift (`crux spectra`), not the likeness of "
+                "Read a component's own share of the shift (crux spectra), not the likeness of "
                 "two curves.",
             ),
             cells="spectrum-*",
@@ -69,7 +69,7 @@ def claims(cells: Cells) -> list[Claim]:
             f"{more['others'][0]} of {more['others'][1]} at others as deep; they shrink clearly "
             f"in {more['critical'][2]} and {more['others'][2]}.",
             change="Rationales that change beyond controls at critical blocks, and not at others: "
-            "`crux intervene`.",
+            "crux intervene.",
             therefore=advice(
                 reasons,
                 "Leading components at critical blocks are a handle on rationales.",

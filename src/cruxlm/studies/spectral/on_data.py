@@ -50,8 +50,8 @@ def claim(cells: Cells) -> Claim:
         therefore=advice(
             reached,
             "One probe will do.",
-            "Scan with several probes (`--probe`) and read their agreement, beside that of the "
-            "untrained network (`--control untrained`).",
+            "Scan with several probes (--probe) and read their agreement, beside that of the "
+            "untrained network (--control untrained).",
         ),
         cells="profile-*",
         sections=[_summary(cells), _matrix(cells), _selected(cells), _shares(cells)],

@@ -32,12 +32,12 @@ def claim(cells: Cells) -> Claim:
         if said
         else "No attack succeeds undefended.",
         change="An attack that succeeds undefended and fails with the critical blocks frozen, and "
-        "not with others: `crux defend` shows both beside each other.",
+        "not with others: crux defend shows both beside each other.",
         therefore=advice(
             reached,
             "Freeze what the scan selects when you tune on data that you do not trust.",
-            "Do not rely on frozen blocks: screen the rows (`crux screen`) and measure what is "
-            "left (`crux defend`).",
+            "Do not rely on frozen blocks: screen the rows (crux screen) and measure what is "
+            "left (crux defend).",
         ),
         cells="defence",
         sections=[

@@ -44,7 +44,7 @@ def claim(cells: Cells) -> Claim:
         therefore=advice(
             reached,
             "A scan of a base serves its descendants as well; that of another model does not.",
-            "Scan the model that you use: `crux compare MODEL MODEL` says how far two agree.",
+            "Scan the model that you use: crux compare MODEL MODEL says how far two agree.",
         ),
         cells="profile-*",
         sections=[_checkpoints(cells), _after(cells)],

@@ -52,11 +52,11 @@ def claim(cells: Cells) -> Claim:
         verdict=reached,
         found=f"Rank correlation of the shift with what undoing blocks costs: {said}.",
         change="A task and model on which the shift predicts beyond depth, over several seeds, "
-        "and the untrained network's does not. `crux verify` with `--control untrained` asks that.",
+        "and the untrained network's does not. crux verify with --control untrained asks that.",
         therefore=advice(
             reached,
             "A scan before fine-tuning says which blocks your task will change.",
-            "Do not take a scan for what your task will change: `crux verify` it there, or measure "
+            "Do not take a scan for what your task will change: crux verify it there, or measure "
             "substitution, which is what it would stand for.",
         ),
         cells="predict-*",

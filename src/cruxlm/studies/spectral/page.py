@@ -16,14 +16,14 @@ from cruxlm.studies.spectral.claim import Cells, Claim
 NOT_TESTED = (
     "Models of real size. The testbed's have 24 blocks of width 96; the published ones 28 to 40 of "
     "width 3,072 to 5,120, instructed by people. On a machine with such a model: "
-    "`crux verify BASE TUNED --control untrained`, `crux scan --probe ... --probe ...`, "
-    "`crux tune --against random,depth-matched,first`.",
+    "crux verify BASE TUNED --control untrained, crux scan --probe ... --probe ..., "
+    "crux tune --against random,depth-matched,first.",
     "Languages that people write: the testbed's tasks are generated, with one right answer each. "
     "The real models here have six blocks, too few for a verdict.",
     "Other hyperparameters of the fine-tuning than one light setting for prediction and three "
     "learning rates for adaptation.",
     "Sixteen-bit weights, mixtures of experts, and tuning by preference.",
-    "The large model of the testbed (`crux testbed train large`), which wants a GPU.",
+    "The large model of the testbed (crux testbed train large), which wants a GPU.",
 )
 """What no cell of the study says anything about."""
 DOUBTS = (
@@ -61,7 +61,7 @@ def lead(claims: Sequence[Claim]) -> str:
     by_verdict: dict[str, list[str]] = {}
     for one in claims:
         by_verdict.setdefault(one.verdict, []).append(one.name.lower())
-    said = "; ".join(f"{verdict}: {', '.join(names)}" for verdict, names in by_verdict.items())
+    said = ". ".join(f"{v.capitalize()}: {', '.join(names)}" for v, names in by_verdict.items())
     held = len(by_verdict.get("holds", []))
     return f"Of {len(claims)} claims {held or 'none'} hold{'s' if held == 1 else ''} whole. {said}."
 
