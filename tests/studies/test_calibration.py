@@ -11,7 +11,6 @@ from cruxlm.numerics.joint import joint_association
 from cruxlm.studies import calibration as study
 from cruxlm.studies.calibration import CALIBRATION
 from cruxlm.studies.calibration_draws import NULLS, noise, planted, shared_shapes
-from cruxlm.studies.page import page_files
 from cruxlm.studies.run import check_study
 from cruxlm.studies.stored import stored_cells
 
@@ -122,16 +121,6 @@ def test_the_grid_is_what_the_design_asks_for():
         (blocks, runs) for blocks in (12, 16, 22, 32) for runs in (1, 3, 5)
     }
     assert all(options["draws"] >= 200 for options in nulls)
-
-
-def test_what_is_committed_is_whole_and_its_page_is_made_of_it():
-    found = stored_cells(CALIBRATION, COMMITTED)
-    assert list(found) == [cell.name for cell in CALIBRATION.cells]
-    made = CALIBRATION.page({name: cell.result for name, cell in found.items()})
-    for name, data in page_files("calibration", CALIBRATION.title, made, {}).items():
-        if name.endswith(".svg"):
-            assert (COMMITTED / name).read_bytes() == data
-    assert made.lead in (COMMITTED / "README.md").read_text("utf-8")
 
 
 def test_committed_cells_are_reproduced():
