@@ -116,12 +116,15 @@ def name_of(condition: Condition) -> str:
     return f"{attack}, {rate / 10:g} %"
 
 
-def carrier(found: Figures, condition: Condition, arm: str = "none") -> str:
+def carriers(found: Figures, condition: Condition, arm: str = "none") -> list[str]:
     """The oracle's first block in each base model, by one block and by three."""
     held = []
-    for cell in found.located(condition, arm):
+    for cell in found.cells(condition, arm):
+        if cell["oracle"] is None:
+            held.append("the attack fails")
+            continue
         one, three = oracle(cell), oracle(cell, "3")
         held.append(
             f"{one.argmax()} ({one.max():.0%}), around {three.argmax()} ({three.max():.0%})"
         )
-    return f"{name_of(condition)}: {' / '.join(held) or 'the attack fails'}"
+    return held

@@ -9,6 +9,7 @@ from cruxlm.numerics.paired import Difference
 from cruxlm.studies.backdoor_figures import Cell, Cells, Condition, Figures, name_of, share_said
 from cruxlm.studies.backdoor_where import (
     adaptive_section,
+    carriers_section,
     pilot_section,
     screening_section,
     suppression_section,
@@ -27,6 +28,9 @@ WORKED = 0.5
 DOUBTS = (
     "The models have 24 blocks of width 96 and a vocabulary of 1,024 tokens; the published ones "
     "have 32 to 40 of width 4096. A trigger there meets a model with room to spare.",
+    "Where an attack succeeds in nearly every row, a defence that weakens it without stopping it "
+    "is not seen. The lower rate is there for that reason; an attack that fails undefended at it "
+    "is left out of the comparison.",
     "All arms are trained at one learning rate and for as many steps; a frozen arm may want "
     "others.",
     "Three base models are few: an interval over them holds the truth only if three more would "
@@ -50,7 +54,8 @@ def backdoor_page(results: Cells) -> Page:
             _layers(found),
             _costs(found),
             _embeddings(found),
-            where_section(found, results),
+            carriers_section(found, results),
+            where_section(found),
             screening_section(found),
             suppression_section(found),
             adaptive_section(results),
@@ -71,8 +76,8 @@ def lead(found: Figures) -> str:
     others = [_said(arm, held) for arm, held in company.items()]
     return (
         f"{verdict(gain, company)} Freezing the five critical blocks takes {_points(gain)} points "
-        f"off the attacks' success, over nothing. Beyond freezing as many others it takes "
-        f"{'; '.join(others)}. Published: {PUBLISHED}, which is {31.3 - 17.0:.1f} points beyond "
+        f"off the attacks' success, and beyond freezing as many others {', '.join(others)}. "
+        f"Published: {PUBLISHED}, which is {31.3 - 17.0:.1f} points beyond "
         f"others; here {_points(beyond)}."
     )
 
@@ -163,9 +168,10 @@ def _layers(found: Figures) -> Section:
     rows: list[Row] = [(name, 100 * d.mean, _ends(d)) for name, d in shown]
     return Section(
         "Is it the layer?",
-        "Points taken off the success of the attacks that work undefended, paired by base model "
-        "and example, with 95 % intervals over both. The layer-specific gain is what critical "
-        "blocks take off beyond as many others.",
+        "Points taken off the success of the attacks that work undefended (in half of the rows or "
+        f"more: {', '.join(map(name_of, worked))}), paired by base model and example, with 95 % "
+        "intervals over both. The layer-specific gain is what critical blocks take off beyond as "
+        "many others.",
         ("comparison", "points", "95 % interval"),
         [[name, f"{100 * d.mean:.1f}", _interval(d)] for name, d in shown],
         "gains",
@@ -203,16 +209,16 @@ def _embeddings(found: Figures) -> Section:
 
 
 def _said(arm: str, held: Difference) -> str:
-    return f"{_points(held)} beyond {arm}"
+    return f"{_points(held)} ({arm})"
 
 
 def _points(held: Difference) -> str:
-    return f"{100 * held.mean:.0f} ({_interval(held)})"
+    return f"{round(100 * held.mean)} [{_interval(held)}]"
 
 
 def _interval(held: Difference) -> str:
     low, high = _ends(held)
-    return f"{low:.0f} to {high:.0f}"
+    return f"{round(low)} to {round(high)}"
 
 
 def _ends(held: Difference) -> tuple[float, float]:

@@ -8,7 +8,7 @@ from cruxlm.studies.backdoor_figures import (
     Condition,
     Figures,
     carried,
-    carrier,
+    carriers,
     name_of,
     oracle,
     rank_agreement,
@@ -17,7 +17,32 @@ from cruxlm.studies.backdoor_figures import (
 from cruxlm.studies.page import Section
 
 
-def where_section(found: Figures, results: Cells) -> Section:
+def carriers_section(found: Figures, results: Cells) -> Section:
+    """The oracle's first block in every model, and in those where it is known."""
+    arms = [(condition, arm) for condition in found.conditions for arm in ("none", "embeddings")]
+    rows = [
+        [name_of(condition), "nothing" if arm == "none" else arm, *carriers(found, condition, arm)]
+        for condition, arm in arms
+        if found.cells(condition, arm)
+    ]
+    most = max(map(len, rows))
+    rows = [[*row, *[""] * (most - len(row))] for row in rows]
+    built = "; ".join(
+        f"block {name.removeprefix('planted-')}: {_planted(cell)}"
+        for name, cell in results.items()
+        if name.startswith("planted-")
+    )
+    return Section(
+        "Which block carries it?",
+        "The oracle puts a block of the model before back, one at a time and three at a time, and "
+        "takes the share of success that this undoes: the block that undoes most in each base "
+        f"model. With one block trained alone it is known which; {built}.",
+        ("attack", "frozen", *(f"base {number}" for number in range(most - 2))),
+        rows,
+    )
+
+
+def where_section(found: Figures) -> Section:
     """How well every index agrees with the oracle about the block that carries an attack."""
     arms = [(condition, arm) for condition in found.conditions for arm in ("none", "embeddings")]
     models = [cell for condition, arm in arms for cell in found.located(condition, arm)]
@@ -28,28 +53,14 @@ def where_section(found: Figures, results: Cells) -> Section:
         wide, wide_hits = rank_agreement(cells, index, "3")
         rows.append([index, _rho(rho), f"{hits} of {len(cells)}", _rho(wide),
                      f"{wide_hits} of {len(cells)}"])  # fmt: skip
-    tops = "; ".join(carrier(found, condition) for condition in found.conditions)
-    kept = "; ".join(
-        carrier(found, condition, "embeddings")
-        for condition in found.conditions
-        if found.cells(condition, "embeddings")
-    )
-    built = "; ".join(
-        f"block {name.removeprefix('planted-')}: {_planted(cell)}"
-        for name, cell in results.items()
-        if name.startswith("planted-")
-    )
     blocks = len(oracle(cells[0])) if cells else 0
     chance = f"{len(cells) / blocks:.1f}" if blocks else "none"
     return Section(
         "Where is it? Every index against the oracle",
-        "The oracle puts a block of the model before back and takes the share of success that "
-        "this undoes; windows are runs of one block and of three. Of the models with every block "
+        "Windows are runs of one block and of three. Of the models with every block "
         f"trained on which an attack works, in {len(cells)} of {len(models)} some run of blocks "
         "takes a tenth of it or more. Over these: mean Spearman with the oracle, and how often "
-        f"the highest block is the oracle's ({chance} of them by chance). Carriers by the oracle "
-        f"(share undone), undefended: {tops}. With the embeddings frozen: {kept}. By "
-        f"construction, one block trained alone: {built}.",
+        f"the highest block is the oracle's ({chance} of them by chance).",
         ("index", "rho", "first block", "rho, window 3", "first block, window 3"),
         rows,
     )
@@ -129,9 +140,10 @@ def pilot_section(found: Figures) -> Section:
     """The figures of an earlier pilot beside those found here."""
     token = found.conditions[0]
     first = [float(oracle(c)[0]) for c in found.located(token)]
+    carried_by = "; ".join(carriers(found, token))
     rows = [
         ["undefended success", "99.7 to 100 %", share_said(found.share(token, "none"))],
-        ["success without the carrier block (swap)", "2 %, block 0", carrier(found, token)],
+        ["success without the carrier block (swap)", "2 %, block 0", carried_by],
         ["share undone by putting block 0 back", "98 %", ", ".join(map(share_said, first))],
         ["success without the new embeddings", "75 to 92 %", ", ".join(
             share_said(c["without_embeddings"]) for c in found.located(token))],
