@@ -1,6 +1,7 @@
 """Figure 1 of the paper: are the critical blocks the same whatever data the scan reads?"""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
@@ -35,7 +36,10 @@ def claim(cells: Cells) -> Claim:
     """The claim, from the cells ``profile-*``."""
     across = {kind: _across(_models(cells, kind), TEXT) for kind in ("base", "untrained")}
     trained, bare = across["base"], across["untrained"]
-    beyond = interval([a - b for a, b in zip(trained.rho, bare.rho, strict=True)])
+    beyond = interval([
+        None if a is None or b is None else a - b
+        for a, b in zip(trained.rho, bare.rho, strict=True)
+    ])  # fmt: skip
     reached = verdict(interval(trained.rho), interval(trained.partial), beyond)
     return Claim(
         name="Data-obliviousness",
@@ -72,15 +76,14 @@ def verdict(agreement: Interval, given_depth: Interval, beyond_untrained: Interv
     return "holds" if beyond_untrained.positive else "holds in part"
 
 
+@dataclass(frozen=True)
 class Agreement:
-    """How far curves agree, one value a model: plain and given depth."""
+    """How far curves agree, one value a model."""
 
-    def __init__(self, found: Sequence[Sequence[Association]]) -> None:
-        """Take the agreement of each two curves, by model."""
-        self.rho = [mean([one.rho for one in own]) or 0.0 for own in found]
-        """Mean Spearman correlation."""
-        self.partial = [mean([one.partial for one in own]) for own in found]
-        """The same given depth."""
+    rho: Sequence[float | None]
+    """Mean Spearman correlation."""
+    partial: Sequence[float | None]
+    """The same given depth."""
 
 
 def _models(cells: Cells, kind: str) -> list[Profile]:
@@ -92,19 +95,28 @@ def _curve(cell: Profile, probe: str) -> Any:
     return curve(cell["probes"][probe][PRESET])
 
 
+def _mean(found: Sequence[Sequence[Association]]) -> Agreement:
+    """The mean of each model's."""
+    return Agreement(
+        [mean([one.rho for one in own]) for own in found],
+        [mean([one.partial for one in own]) for own in found],
+    )
+
+
+def _pairs(models: Sequence[Profile], pairs: Iterable[tuple[str, str]]) -> Agreement:
+    """Between the curves of two probes, in each model."""
+    asked = list(pairs)
+    return _mean([[association(_curve(c, a), _curve(c, b)) for a, b in asked] for c in models])
+
+
 def _across(models: Sequence[Profile], probes: Sequence[str]) -> Agreement:
     """Between each two probes, in each model."""
-    return Agreement(
-        [
-            [association(_curve(cell, a), _curve(cell, b)) for a, b in combinations(probes, 2)]
-            for cell in models
-        ]
-    )
+    return _pairs(models, combinations(probes, 2))
 
 
 def _between(models: Sequence[Profile], probes: Sequence[str]) -> Agreement:
     """Between each two models on the same probe: one value for each two models."""
-    return Agreement(
+    return _mean(
         [
             [association(_curve(one, probe), _curve(other, probe)) for probe in probes]
             for one, other in combinations(models, 2)
@@ -148,10 +160,6 @@ def _summary(cells: Cells) -> Section:
     )
 
 
-def _pairs(models: Sequence[Profile], pairs: Sequence[tuple[str, str]]) -> Agreement:
-    return Agreement([[association(_curve(c, a), _curve(c, b)) for a, b in pairs] for c in models])
-
-
 def _ends(found: Interval) -> str:
     low, high = found.ends
     return "-" if _single(found) else f"{low:.2f} to {high:.2f}"
@@ -164,18 +172,13 @@ def _single(found: Interval) -> bool:
 def _matrix(cells: Cells) -> Section:
     models = _models(cells, "base")
     probes = list(models[0]["probes"])
-    rows = []
-    for one in probes:
-        line = [
-            mean([association(_curve(c, one), _curve(c, two)).rho for c in models])
-            for two in probes
-        ]
-        rows.append([one, *map(number, line)])
+    rows = [[number(mean(_pairs(models, [(a, b)]).rho)) for b in probes] for a in probes]
+    named = zip(probes, rows, strict=True)
     return Section(
         "Data-obliviousness: probe by probe",
         "Mean rank correlation of dynamics over base models, for each two probes.",
         ("", *(str(place) for place in range(1, len(probes) + 1))),
-        [[f"{place} {row[0]}", *row[1:]] for place, row in enumerate(rows, start=1)],
+        [[f"{place} {probe}", *row] for place, (probe, row) in enumerate(named, start=1)],
     )
 
 

@@ -116,7 +116,8 @@ def _listed(cells: Cells, which: str) -> str:
 
 
 def _families(cells: Cells) -> Section:
-    rows, drawn = [], []
+    rows: list[list[str]] = []
+    drawn: list[Row] = []
     for kind in KINDS:
         for which in SETS:
             for cell in of(cells, f"predict-{kind}-{which}-"):
@@ -129,7 +130,6 @@ def _families(cells: Cells) -> Section:
                 ends = None if one["low"] is None else (one["low"], one["high"])
                 if found.joint.rho is not None:
                     drawn.append((name, found.joint.rho, ends))
-    shown: list[Row] = drawn
     return Section(
         "Prediction, family by family",
         "The same for each target family (intervals in the figure: over test rows, of the "
@@ -138,7 +138,7 @@ def _families(cells: Cells) -> Section:
         (*HEADER, "by depth", "gain"),
         rows,
         "prediction",
-        interval_chart(shown, label="rank correlation of dynamics with substitution", across="rho"),
+        interval_chart(drawn, label="rank correlation of dynamics with substitution", across="rho"),
     )  # fmt: skip
 
 
