@@ -14,6 +14,7 @@ from cruxlm.numerics.ranks import (
     depth_residuals,
     explained_by_depth,
     kendall,
+    partial_correlation,
     pearson,
     shifted_correlations,
     spearman,
@@ -175,3 +176,12 @@ def test_shifts_of_a_mirrored_curve_agree_by_nearly_as_much_as_the_curve_itself(
         seamed.append(np.mean([(left_a @ np.roll(left_b, s)) ** 2 / scale for s in range(1, 12)]))
     assert np.mean(seamed) < 0.5 * np.mean(own)
     assert np.mean(mirrored) > 0.65 * np.mean(own)
+
+
+def test_the_correlation_given_depth_is_that_of_the_association():
+    rng = np.random.default_rng(3)
+    a, b = rng.standard_normal((2, 24))
+    a[[0, 5]] = b[7] = np.nan
+    assert partial_correlation(a, b) == association(a, b).partial
+    assert partial_correlation(np.arange(24.0), b) is None
+    assert partial_correlation(a[:6], b[:6]) is None

@@ -105,6 +105,17 @@ def depth_residuals(curve: Curve) -> Curve:
     return np.asarray(ranks - on_depth(ranks))
 
 
+def partial_correlation(a: Curve, b: Curve) -> float | None:
+    """Spearman's correlation given depth; None where a curve follows depth, or of under 5 layers.
+
+    Layers where either is NaN are left out.
+    """
+    both = np.isfinite(a) & np.isfinite(b)
+    if both.sum() < 5:
+        return None
+    return correlation(depth_residuals(np.asarray(a)[both]), depth_residuals(np.asarray(b)[both]))
+
+
 def association(a: Curve, b: Curve) -> Association:
     """How two curves over the same layers agree, beyond what each owes to depth.
 
@@ -121,8 +132,7 @@ def association(a: Curve, b: Curve) -> Association:
         return Association(None, None, None, n, reason)
     if n < 5:
         return Association(rho, None, None, n, f"{n} layers are too few to take depth out")
-    left_a, left_b = depth_residuals(a), depth_residuals(b)
-    partial = correlation(left_a, left_b)
+    partial = partial_correlation(a, b)
     if partial is None:
         return Association(rho, None, None, n, "a curve follows depth exactly: nothing is left")
     shifted = shifted_correlations(a, b, given_depth=True)

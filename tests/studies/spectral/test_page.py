@@ -6,7 +6,15 @@ import re
 import pytest
 
 from cruxlm.studies.page import page_files
-from cruxlm.studies.spectral import prediction_rule
+from cruxlm.studies.spectral import (
+    on_adaptation,
+    on_components,
+    on_data,
+    on_defence,
+    on_origin,
+    on_prediction,
+    prediction_rule,
+)
 from cruxlm.studies.spectral.page import spectral_page
 from cruxlm.studies.spectral.study import SPECTRAL
 from cruxlm.studies.spectral.world import ASIDE, LIGHT, OPEN
@@ -59,14 +67,29 @@ def text_of(made):
     return "\n".join(section.text for section in spectral_page(made).sections)
 
 
-def test_every_kind_of_cell_is_on_the_page(made, text):
-    """A number that is changed in a cell changes the page."""
-    kinds = {name.split("-")[0]: name for name in made}
-    assert len(kinds) == 8
-    for kind, name in kinds.items():
-        other = copy.deepcopy(made)
-        change(other[name], kind)
-        assert shown(other) != text, name
+CLAIMS = {
+    "predict": on_prediction.claim,
+    "planted": on_prediction.claim,
+    "real": on_prediction.claim,
+    "profile": lambda cells: (on_data.claim(cells), on_origin.claim(cells)),
+    "adapt": on_adaptation.claim,
+    "spectrum": on_components.claims,
+    "removed": on_components.claims,
+    "defence": on_defence.claim,
+}
+
+
+@pytest.mark.parametrize("kind", CLAIMS)
+def test_every_kind_of_cell_is_in_a_claim(made, kind):
+    """A number that is changed in a cell changes what is shown."""
+    other = copy.deepcopy(made)
+    name = next(name for name in made if name.startswith(kind))
+    change(other[name], kind)
+    assert CLAIMS[kind](other) != CLAIMS[kind](made)
+
+
+def test_there_is_no_other_kind_of_cell(made):
+    assert {name.split("-")[0] for name in made} == set(CLAIMS)
 
 
 def change(cell, kind):

@@ -9,7 +9,7 @@ from typing import Any
 
 from cruxlm.criteria.agreement import PREDICTS, prediction
 from cruxlm.numerics.joint import Joint, joint_association
-from cruxlm.numerics.ranks import Curve, association
+from cruxlm.numerics.ranks import Curve, partial_correlation
 from cruxlm.studies.spectral.claim import Cells, Interval, Verdict, interval, mean, of
 from cruxlm.studies.spectral.world import curve
 
@@ -74,7 +74,7 @@ def _own(cells: Sequence[Predicted], predictor: str, target: str) -> Interval:
 def _partial(
     before: Mapping[str, Any], after: Mapping[str, Any], predictor: str, target: str
 ) -> float | None:
-    return association(*_both(before, after, predictor, target)).partial
+    return partial_correlation(*_both(before, after, predictor, target))
 
 
 def _both(
