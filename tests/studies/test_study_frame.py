@@ -241,7 +241,7 @@ def test_a_study_that_makes_no_sense_cannot_be_made():
         Cell("../x", {}, 1.0, draw)
     with pytest.raises(ValueError, match="have the same name"):
         Study("twice", "", (CELLS[0], CELLS[0]), tiny_page, ())
-    with pytest.raises(ValueError, match=r"not there: cruxlm\.nothing"):
+    with pytest.raises(ValueError, match=r"no module cruxlm\.nothing"):
         replace(TINY, code=("cruxlm.nothing",)).code_hashes(CELLS[0])
 
 

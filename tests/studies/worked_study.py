@@ -55,6 +55,8 @@ def parent_of_forever(marks):
 if __name__ == "__main__":
     from studies import worked_study  # under the name that its workers import it by
 
+    # What a shell starts in the background is deaf to it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     cells = tuple(
         Cell(f"c-{n}", {"marks": sys.argv[1]}, 1.0, worked_study.forever) for n in range(3)
     )
