@@ -24,6 +24,7 @@ from cruxlm.studies.spectral.prediction_rule import (
     judged,
     verdict,
 )
+from cruxlm.studies.spectral.world import curve, short
 from studies.spectral.made_cells import cells, predicted
 
 
@@ -69,6 +70,22 @@ def cells_of_predictions(world, seed):
         for which, count in (("open", 4), ("aside", 2))
         for n in range(count)
     }
+
+
+def test_an_untrained_network_that_predicts_is_seen_though_all_models_have_the_same():
+    """What all models cost is one shape, and the one untrained network has it."""
+    made = cells_of_predictions("planted", 2)
+    for cell in made.values():
+        first = cell["pairs"][0]["predictors"]["dynamics"]
+        for pair in cell["pairs"]:
+            own = curve(pair["predictors"]["dynamics"])
+            pair["predictors"]["dynamics, untrained"] = first
+            pair["measured"]["window 3"] = short(own + 3 * curve(first))
+    held = [cell for name, cell in made.items() if "base-open" in name]
+    bare = judged(held[:1], "dynamics, untrained", "window 3")
+    assert not bare.own.positive
+    assert bare.shared == BEYOND
+    assert bare.phrase == "not distinguishable from depth"
 
 
 def test_a_models_own_curve_is_told_from_what_all_share():

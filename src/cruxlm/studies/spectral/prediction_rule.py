@@ -39,12 +39,21 @@ class Judged:
 
     @property
     def phrase(self) -> str:
-        """What may be said of it, also if the runs share a shape."""
+        """What may be said of it."""
+        if self.shared != BEYOND or self.own.positive:
+            return self.shared
+        return "not distinguishable from depth"
+
+    @property
+    def shared(self) -> str:
+        """The same, whether it is a model's own curve or one that all share.
+
+        Controls are judged so: all models are given the same untrained network.
+        """
         said = prediction(self.joint)
-        if said != BEYOND:
-            return said
-        shared = self.joint.p_shared is None or self.joint.p_shared > PREDICTS
-        return "not distinguishable from depth" if shared or not self.own.positive else said
+        if said == BEYOND and (self.joint.p_shared is None or self.joint.p_shared > PREDICTS):
+            return "not distinguishable from depth"
+        return said
 
 
 def judged(cells: Iterable[Predicted], predictor: str, target: str) -> Judged:
@@ -92,7 +101,7 @@ def verdict(cells: Cells) -> Verdict:
     }
     return comes_to(
         {name: judged(held, *DEFAULT).phrase for name, held in conditions.items()},
-        {name: judged(held, *untrained(DEFAULT)).phrase for name, held in conditions.items()},
+        {name: judged(held, *untrained(DEFAULT)).shared for name, held in conditions.items()},
     )
 
 
