@@ -1,6 +1,9 @@
 """Table 4 of the paper: does freezing the critical blocks keep a backdoor out?"""
 
-from cruxlm.charts.intervals import Row, interval_chart
+from collections.abc import Mapping
+from typing import Any
+
+from cruxlm.charts.intervals import interval_chart
 from cruxlm.studies.page import Section
 from cruxlm.studies.spectral.claim import Cells, Claim, Verdict, advice
 
@@ -16,11 +19,10 @@ OF_BACKDOOR: dict[str, Verdict] = {
 def claim(cells: Cells) -> Claim:
     """The claim, from the cell ``defence``, which reads the study ``backdoor``."""
     cell = cells["defence"]
+    rows = _rows(cell)
     said = "; ".join(
-        f"{name} {100 * one['mean']:.0f} ({100 * (one['mean'] - one['halfwidth']):.0f} to "
-        f"{100 * (one['mean'] + one['halfwidth']):.0f})"
-        for name, one in {"none": cell["gain"], **cell["beyond"]}.items()
-        if one is not None
+        f"{name.removeprefix('critical over ')} {round(mean)} ({round(low)} to {round(high)})"
+        for name, mean, (low, high) in rows
     )
     reached = verdict(cell["verdict"])
     return Claim(
@@ -51,7 +53,7 @@ def claim(cells: Cells) -> Claim:
                     for name, held in cell["success"].items()
                 ],
                 "defence",
-                interval_chart(_rows(cells), label="points taken off success", across="points"),
+                interval_chart(rows, label="points taken off success", across="points"),
             )
         ],
     )
@@ -64,8 +66,8 @@ def verdict(said: str | None) -> Verdict:
     return next(own for start, own in OF_BACKDOOR.items() if said.startswith(start))
 
 
-def _rows(cells: Cells) -> list[Row]:
-    cell = cells["defence"]
+def _rows(cell: Mapping[str, Any]) -> list[tuple[str, float, tuple[float, float]]]:
+    """Points that critical blocks take off beyond nothing and beyond others, with their ends."""
     held = {} if cell["gain"] is None else {"none": cell["gain"], **cell["beyond"]}
     return [
         (
