@@ -22,6 +22,7 @@ from cruxlm.studies.spectral.prediction_rule import (
     SETS,
     comes_to,
     judged,
+    tasks,
     verdict,
 )
 from cruxlm.studies.spectral.world import curve, short
@@ -86,6 +87,15 @@ def test_an_untrained_network_that_predicts_is_seen_though_all_models_have_the_s
     assert not bare.own.positive
     assert bare.shared == BEYOND
     assert bare.phrase == "not distinguishable from depth"
+
+
+def test_one_task_of_many_is_in_part():
+    made = cells_of_predictions("null", 3)
+    assert tasks(made) == []
+    planted = cells_of_predictions("planted", 3)
+    made["predict-base-open-1"] = {**planted["predict-base-open-1"], "family": "facts"}
+    assert tasks(made) == ["facts (base)"]
+    assert verdict(made) == "holds in part"
 
 
 def test_a_models_own_curve_is_told_from_what_all_share():

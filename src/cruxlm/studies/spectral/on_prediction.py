@@ -18,6 +18,7 @@ from cruxlm.studies.spectral.prediction_rule import (
     Judged,
     Predicted,
     judged,
+    tasks,
     untrained,
     verdict,
 )
@@ -50,7 +51,8 @@ def claim(cells: Cells) -> Claim:
         "changes: rank correlation 0.51 to 0.97 on chat models, up to 0.31 on a base model "
         "(table 2, one training each; our sign).",
         verdict=reached,
-        found=f"Rank correlation of the shift with what undoing blocks costs: {said}.",
+        found=f"Rank correlation of the shift with what undoing blocks costs: {said}. One by one, "
+        f"tasks that it predicts beyond depth: {', '.join(tasks(cells)) or 'none'}.",
         change="A task and model on which the shift predicts beyond depth, over several seeds, "
         "and the untrained network's does not. crux verify with --control untrained asks that.",
         therefore=advice(

@@ -102,11 +102,36 @@ def verdict(cells: Cells) -> Verdict:
     return comes_to(
         {name: judged(held, *DEFAULT).phrase for name, held in conditions.items()},
         {name: judged(held, *untrained(DEFAULT)).shared for name, held in conditions.items()},
+        tasks(cells),
     )
 
 
-def comes_to(phrases: Mapping[str, str], bare: Mapping[str, str]) -> Verdict:
-    """What phrases over conditions come to; those of untrained networks beside them."""
+def tasks(cells: Cells) -> list[str]:
+    """The tasks that are predicted beyond depth one by one, by kind of model.
+
+    Of so many tasks one is by chance: p is held to its share (Bonferroni).
+    """
+    found = []
+    for kind in KINDS:
+        held = of(cells, f"predict-{kind}-")
+        for cell in held:
+            one = judged([cell], *DEFAULT)
+            p = one.joint.p
+            if one.phrase == BEYOND and p is not None and p <= PREDICTS / len(held):
+                found.append(f"{cell['family']} ({kind})")
+    return found
+
+
+def comes_to(
+    phrases: Mapping[str, str], bare: Mapping[str, str], alone: Sequence[str] = ()
+) -> Verdict:
+    """What phrases over conditions come to.
+
+    Args:
+        phrases: Of each condition, over its tasks.
+        bare: The same of untrained networks.
+        alone: Tasks that are predicted beyond depth by themselves.
+    """
     said = list(phrases.values())
     if all(phrase == "too few blocks to say" for phrase in said):
         return "cannot be said"
@@ -114,7 +139,7 @@ def comes_to(phrases: Mapping[str, str], bare: Mapping[str, str]) -> Verdict:
     own = [name for name in beyond if bare.get(name) != BEYOND]
     if len(own) == len(said):
         return "holds"
-    if beyond:
+    if beyond or alone:
         return "holds in part"
     depth = sum(phrase == "not distinguishable from depth" for phrase in said)
     return "not distinguishable from depth" if depth > len(said) / 2 else "does not hold"
