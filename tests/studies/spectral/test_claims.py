@@ -53,7 +53,7 @@ def test_nulls_rarely_hold(world):
         made = cells_of_predictions(world, seed)
         for kind, which in product(KINDS, SETS):
             held = [cell for name, cell in made.items() if f"{kind}-{which}" in name]
-            said.append(judged(held, *DEFAULT).phrase)
+            said.append(judged(held, *DEFAULT).phrase())
         verdicts.append(verdict(made))
     assert said.count(BEYOND) <= 3  # 48 at 2.5 % have more in 4 % of draws
     assert "holds" not in verdicts
@@ -65,7 +65,10 @@ def cells_of_predictions(world, seed):
     random = np.random.default_rng(seed)
     return {
         f"predict-{kind}-{which}-{n}": predicted(
-            world, [f"{kind}-{m}" for m in range(models)], "x", int(random.integers(1 << 30))
+            world,
+            [f"{kind}-{m}" for m in range(models)],
+            f"{which}-{n}",
+            int(random.integers(1 << 30)),
         )
         for kind, models in (("base", 5), ("instruct", 3))
         for which, count in (("open", 4), ("aside", 2))
@@ -85,16 +88,16 @@ def test_an_untrained_network_that_predicts_is_seen_though_all_models_have_the_s
     held = [cell for name, cell in made.items() if "base-open" in name]
     bare = judged(held[:1], "dynamics, untrained", "window 3")
     assert not bare.own.positive
-    assert bare.shared == BEYOND
-    assert bare.phrase == "not distinguishable from depth"
+    assert bare.shared() == BEYOND
+    assert bare.phrase() == "not distinguishable from depth"
 
 
 def test_one_task_of_many_is_in_part():
-    made = cells_of_predictions("null", 3)
+    made, planted = (cells_of_predictions(world, 3) for world in ("null", "planted"))
     assert tasks(made) == []
-    planted = cells_of_predictions("planted", 3)
-    made["predict-base-open-1"] = {**planted["predict-base-open-1"], "family": "facts"}
-    assert tasks(made) == ["facts (base)"]
+    for name in ("predict-base-open-1", "predict-instruct-open-1"):
+        made[name] = {**planted[name], "family": "facts"}
+    assert tasks(made) == ["facts"]
     assert verdict(made) == "holds in part"
 
 
@@ -105,28 +108,30 @@ def test_a_models_own_curve_is_told_from_what_all_share():
     found = judged([shape[name]], *DEFAULT)
     assert found.joint.p <= PREDICTS  # fooled: it takes the models for independent
     assert not found.own.positive
-    assert found.phrase == "not distinguishable from depth"
+    assert found.phrase() == "not distinguishable from depth"
     # One model alone has no others: its curve cannot be told from what all share.
-    alone = {**planted[name], "pairs": planted[name]["pairs"][:1]}
-    assert judged([alone], *DEFAULT).phrase == "not distinguishable from depth"
+    alone = {**planted[name], **{k: planted[name][k][:1] for k in ("models", "pairs")}}
+    assert judged([alone], *DEFAULT).phrase() == "not distinguishable from depth"
+
+
+NO, DEPTH = "does not predict", "not distinguishable from depth"
 
 
 @pytest.mark.parametrize(
-    ("phrases", "bare", "said"),
+    ("phrases", "bare", "in_part", "said"),
     [
-        ([BEYOND] * 4, ["does not predict"] * 4, "holds"),
-        ([BEYOND] * 4, [BEYOND, *["does not predict"] * 3], "holds in part"),
-        ([BEYOND, "does not predict"], ["does not predict"] * 2, "holds in part"),
-        (["too few blocks to say"] * 4, ["does not predict"] * 4, "cannot be said"),
-        (["not distinguishable from depth"] * 3 + ["does not predict"], ["does not predict"] * 4,
-         "not distinguishable from depth"),
-        (["not distinguishable from depth"] * 2 + ["does not predict"] * 2,
-         ["does not predict"] * 4, "does not hold"),
+        ([BEYOND] * 4, [NO] * 4, True, "holds"),
+        ([BEYOND] * 4, [BEYOND, NO, NO, NO], True, "holds in part"),
+        ([BEYOND, NO], [NO] * 2, True, "holds in part"),
+        ([BEYOND, NO, NO], [NO] * 3, False, "does not hold"),
+        (["too few blocks to say"] * 4, [NO] * 4, False, "cannot be said"),
+        ([DEPTH, DEPTH, BEYOND, NO], [NO] * 4, False, DEPTH),
+        ([DEPTH, DEPTH, NO, NO], [NO] * 4, False, "does not hold"),
     ],
-)  # fmt: skip
-def test_what_phrases_come_to(phrases, bare, said):
+)
+def test_what_phrases_come_to(phrases, bare, in_part, said):
     named = [dict(zip("abcd", held, strict=False)) for held in (phrases, bare)]
-    assert comes_to(*named) == said
+    assert comes_to(*named, in_part=in_part) == said
 
 
 @pytest.mark.parametrize(

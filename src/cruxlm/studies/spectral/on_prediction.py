@@ -76,7 +76,7 @@ def claim(cells: Cells) -> Claim:
 def _line(name: str, found: Judged, bare: Judged | None = None) -> list[str]:
     one = found.joint
     numbers = (one.rho, one.partial, one.p, one.p_shared, found.own.mean)
-    line = [name, *map(number, numbers), found.phrase]
+    line = [name, *map(number, numbers), found.phrase()]
     if bare is None:
         return line
     return [*line, f"{number(bare.joint.rho)} | {number(bare.joint.partial)}"]
@@ -165,7 +165,7 @@ def _predictors(cells: Cells) -> Section:
     for name in PREDICTORS:
         found = [judged(cells, name, DEFAULT[1]) for cells in held.values()]
         numbers = [number(v) for one in found for v in (one.joint.rho, one.joint.partial)]
-        rows.append([name, *numbers, *(one.phrase for one in found)])
+        rows.append([name, *numbers, *(one.phrase() for one in found)])
     return Section(
         "Prediction, by what",
         "Every criterion of the model before (weight_change sees both) against what undoing three "
@@ -224,7 +224,7 @@ def _real(cells: Cells) -> Section:
         (pair,) = cell["pairs"]
         found = judged([cell], "dynamics", "window 1")
         losses = f"{pair['before']:.2f}", f"{pair['after']:.2f}"
-        said = number(found.joint.rho), f"{found.joint.centres}", found.phrase
+        said = number(found.joint.rho), f"{found.joint.centres}", found.phrase()
         rows.append([cell["models"][0], cell["data"], *losses, *said])
     return Section(
         "Real models",
