@@ -41,7 +41,11 @@ def _entries(kind: str) -> list[tuple[str, str]]:
     if kind == "probes":
         from cruxlm.data.probes import BUILTIN
 
-        return [*BUILTIN.items(), ("FILE", "jsonl, json, csv, txt or parquet")]
+        return [
+            *BUILTIN.items(),
+            ("FILE", "jsonl, json, csv, txt or parquet"),
+            ("testbed:FAMILIES", "held-out prompts of the testbed, such as testbed:recall,lists"),
+        ]
     if kind == "rules":
         from cruxlm.criteria.select import RULES
 
