@@ -45,19 +45,13 @@ def ran(cells: Sequence[Cell], workers: int = 1, *, ray: bool = False) -> Iterat
     if ray:
         return _over_ray(cells)
     workers = min(workers, len(cells))
-    return _here(cells) if workers < 2 else _in_processes(cells, workers)
-
-
-def _here(cells: Sequence[Cell]) -> Iterator[Ran]:
-    for cell in cells:
-        with _one_thread():
-            done = _run(cell)
-        yield done
+    return map(_run, cells) if workers < 2 else _in_processes(cells, workers)
 
 
 def _run(cell: Cell) -> Ran:
     began = time.perf_counter()
-    result = cell.run(**cell.options)
+    with _one_thread():
+        result = cell.run(**cell.options)
     return Ran(
         cell,
         plain(result),
@@ -130,10 +124,7 @@ def _in_processes(cells: Sequence[Cell], workers: int) -> Iterator[Ran]:
 
 
 def _begun() -> None:
-    """What a worker begins with: one thread, and an end that is its parent's."""
-    import torch
-
-    torch.set_num_threads(1)
+    """A worker ends when its parent does."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears it, too, and ends its workers
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
@@ -153,7 +144,7 @@ def _over_ray(cells: Sequence[Cell]) -> Iterator[Ran]:
     own = not ray.is_initialized()
     if own:
         ray.init(log_to_driver=False, configure_logging=False, include_dashboard=False)
-    run = ray.remote(num_cpus=1, max_retries=0)(_run_alone)
+    run = ray.remote(num_cpus=1, max_retries=0)(_run)
 
     def result(done: Any) -> Ran:
         try:
@@ -173,8 +164,3 @@ def _over_ray(cells: Sequence[Cell]) -> Iterator[Ran]:
     finally:
         if own:
             ray.shutdown()
-
-
-def _run_alone(cell: Cell) -> Ran:
-    with _one_thread():
-        return _run(cell)
