@@ -131,7 +131,9 @@ def _after(cells: Cells) -> Section:
     return Section(
         "Origin: after it",
         "Agreement of a base with what post-training made of it, and of bases of different seeds: "
-        "dynamics, then ablation, each plain and given depth.",
+        "dynamics, then ablation (without block 0), each plain and given depth. The verdict "
+        "compares the two by ranks (Mann-Whitney, one-sided 0.05); pairs share models, so that "
+        "its p is a guide.",
         ("models", "dynamics", "given depth", "ablation", "given depth"),
         rows,
     )
