@@ -255,6 +255,12 @@ def test_registered_studies_declare_their_cost(name):
     json.dumps([dict(cell.options) for cell in study.cells], allow_nan=False)
 
 
+def test_a_cell_keeps_the_code_of_the_study_and_of_its_own_run():
+    assert set(TINY.code_hashes(CELLS[0])) == {"cruxlm.studies.study", "studies.tiny_study"}
+    elsewhere = replace(CELLS[0], run=json.dumps)
+    assert set(TINY.code_hashes(elsewhere)) == {"cruxlm.studies.study", "json"}
+
+
 def test_the_code_is_that_of_the_start(tmp_path, monkeypatch):
     (tmp_path / "made_of.py").write_text("BEFORE = 1")
     monkeypatch.syspath_prepend(tmp_path)
