@@ -36,6 +36,7 @@ def claim(cells: Cells) -> Claim:
     """The claim, from the cells ``profile-*``."""
     across = {kind: _across(_models(cells, kind), TEXT) for kind in ("base", "untrained")}
     trained, bare = across["base"], across["untrained"]
+    others = _between(_models(cells, "base"), TEXT)
     beyond = interval([
         None if a is None or b is None else a - b
         for a, b in zip(trained.rho, bare.rho, strict=True)
@@ -48,7 +49,8 @@ def claim(cells: Cells) -> Claim:
         verdict=reached,
         found=f"Curves of one trained model on two texts agree at {interval(trained.rho)}, "
         f"{interval(trained.partial)} given depth; those of the untrained network at "
-        f"{interval(bare.rho)}: trained less untrained {beyond}.",
+        f"{interval(bare.rho)}: trained less untrained {beyond}. Of two models on one text they "
+        f"agree at {number(mean(others.rho))}, {number(mean(others.partial))} given depth.",
         change="Trained models whose curves agree across data clearly more than those of the "
         "untrained network do.",
         therefore=advice(
