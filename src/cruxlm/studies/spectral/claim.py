@@ -1,7 +1,7 @@
 """What a claim of the paper comes to here: one of five verdicts, and what it rests on."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -87,6 +87,18 @@ def mean(values: Sequence[float | None]) -> float | None:
     """Mean of those that are defined."""
     held = [v for v in values if v is not None and np.isfinite(v)]
     return float(np.mean(held)) if held else None
+
+
+def over_bases(values: Iterable[tuple[Hashable, float | None]]) -> list[float]:
+    """The mean of each base's values: models of one base are not independent.
+
+    A base without a value is left out.
+    """
+    by_base: dict[Hashable, list[float | None]] = {}
+    for base, value in values:
+        by_base.setdefault(base, []).append(value)
+    means = [mean(held) for held in by_base.values()]
+    return [value for value in means if value is not None]
 
 
 def number(value: float | None) -> str:

@@ -16,6 +16,7 @@ from cruxlm.studies.spectral.claim import (
     mean,
     number,
     of,
+    over_bases,
 )
 
 Trained = Mapping[str, Any]
@@ -72,10 +73,9 @@ def gained(cells: Sequence[Trained], arm: str, other: str) -> Interval:
 
     A base's value is its mean over families.
     """
-    by_base: dict[int, list[float]] = {}
-    for cell in cells:
-        by_base.setdefault(cell["base"], []).append(share(cell, arm) - share(cell, other))
-    return interval([mean(values) for values in by_base.values()])
+    return interval(
+        over_bases((cell["base"], share(cell, arm) - share(cell, other)) for cell in cells)
+    )
 
 
 def share(cell: Trained, arm: str) -> float:

@@ -18,6 +18,7 @@ from cruxlm.studies.spectral.claim import (
     mean,
     number,
     of,
+    over_bases,
 )
 from cruxlm.studies.spectral.world import curve
 
@@ -96,10 +97,7 @@ def follows(cells: Sequence[Spectrum]) -> Interval:
 
 def _over_bases(cells: Sequence[Spectrum], value: Callable[[Spectrum], float | None]) -> Interval:
     """The mean over independent trainings: an instructed model belongs to its base."""
-    by_base: dict[str, list[float | None]] = {}
-    for cell in cells:
-        by_base.setdefault(cell["model"][-1], []).append(value(cell))
-    return interval([mean(values) for values in by_base.values()])
+    return interval(over_bases((cell["model"][-1], value(cell)) for cell in cells))
 
 
 def _agreement(cell: Spectrum, k: int) -> Association:

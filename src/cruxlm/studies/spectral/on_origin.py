@@ -1,7 +1,7 @@
 """Where critical blocks come from: are they made in pretraining, and kept by what follows?"""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
@@ -19,6 +19,10 @@ LEVEL = 0.05
 LAST_STEP = 2604
 """The last step of the bases."""
 CURVES = ("dynamics", "ablation")
+DESCENDANTS = [(f"base-{name[-1]}", name) for name in dict.fromkeys((*INSTRUCTS, *AFTER))]
+"""Every post-trained model, with its base before it."""
+APART = list(combinations(BASES, 2))
+"""Bases that have nothing in common but their architecture and language."""
 Agreements = Mapping[str, list[float]]
 """Agreement given depth, one value for each two models, by curve."""
 
@@ -69,16 +73,15 @@ def verdict(kept: Agreements, between: Agreements) -> Verdict:
 
 def post_training(cells: Cells) -> dict[str, list[float]]:
     """Agreement of every post-trained model with its base."""
-    pairs = [(f"base-{name[-1]}", name) for name in dict.fromkeys((*INSTRUCTS, *AFTER))]
-    return _of(cells, pairs)
+    return _of(cells, DESCENDANTS)
 
 
 def seeds(cells: Cells) -> dict[str, list[float]]:
     """Agreement of each two bases."""
-    return _of(cells, list(combinations(BASES, 2)))
+    return _of(cells, APART)
 
 
-def _of(cells: Cells, pairs: list[tuple[str, str]]) -> dict[str, list[float]]:
+def _of(cells: Cells, pairs: Sequence[tuple[str, str]]) -> dict[str, list[float]]:
     found = {
         name: [agree(cells, name, one, other).partial for one, other in pairs] for name in CURVES
     }
@@ -122,10 +125,8 @@ def _checkpoints(cells: Cells) -> Section:
 
 
 def _after(cells: Cells) -> Section:
-    pairs = [(f"base-{name[-1]}", name) for name in dict.fromkeys((*INSTRUCTS, *AFTER))]
-    pairs += list(combinations(BASES, 2))
     rows = []
-    for one, other in pairs:
+    for one, other in (*DESCENDANTS, *APART):
         found = [agree(cells, name, one, other) for name in CURVES]
         rows.append([f"{one}, {other}", *(number(v) for f in found for v in (f.rho, f.partial))])
     return Section(

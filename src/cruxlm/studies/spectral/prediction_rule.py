@@ -16,7 +16,7 @@ from scipy.stats import ttest_1samp
 from cruxlm.criteria.agreement import PREDICTS, prediction
 from cruxlm.numerics.joint import Joint, joint_association
 from cruxlm.numerics.ranks import Curve, partial_correlation
-from cruxlm.studies.spectral.claim import Cells, Interval, Verdict, interval, mean, of
+from cruxlm.studies.spectral.claim import Cells, Interval, Verdict, interval, mean, of, over_bases
 from cruxlm.studies.spectral.world import curve
 
 Predicted = Mapping[str, Any]
@@ -86,18 +86,18 @@ def _base(model: str) -> str:
 
 def _own(cells: Sequence[Predicted], predictor: str, target: str) -> list[float]:
     """Of each run, how much better its own curves do than others'."""
-    by_run: dict[str, list[float | None]] = {}
+    found: list[tuple[str, float]] = []
     for cell in cells:
         for name, pair in _named(cell):
-            found = [
+            tried = [
                 (_base(other) == _base(name), _partial(before, pair, predictor, target))
                 for other, before in _named(cell)
             ]
-            own = mean([value for same, value in found if same])
-            others = mean([value for same, value in found if not same])
+            own = mean([value for same, value in tried if same])
+            others = mean([value for same, value in tried if not same])
             if own is not None and others is not None:
-                by_run.setdefault(_base(name), []).append(own - others)
-    return [value for values in by_run.values() if (value := mean(values)) is not None]
+                found.append((_base(name), own - others))
+    return over_bases(found)
 
 
 def _partial(
