@@ -8,7 +8,7 @@ from cruxlm.studies.page import Section
 from cruxlm.studies.spectral.claim import Cells, Claim, Verdict, advice
 
 OF_BACKDOOR: dict[str, Verdict] = {
-    "Does not hold": "does not hold",
+    "Does not hold here": "does not hold",
     "Holds here": "holds",
     "Not distinguishable from depth": "not distinguishable from depth",
     "Holds in part": "holds in part",
@@ -63,7 +63,7 @@ def verdict(said: str | None) -> Verdict:
     """The study's own verdict in this one's words."""
     if said is None:
         return "cannot be said"
-    return next(own for start, own in OF_BACKDOOR.items() if said.startswith(start))
+    return OF_BACKDOOR[said.partition(":")[0].partition(",")[0]]
 
 
 def _rows(cell: Mapping[str, Any]) -> list[tuple[str, float, tuple[float, float]]]:
